@@ -1,0 +1,3 @@
+"""mediavault: a self-hosted media vault with the Vault+ API."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+"""`python -m mediavault`."""
+
+from mediavault.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The API: the contract over JSON. It acts only through the vault's verbs."""

@@ -1,0 +1,91 @@
+"""What the endpoints share of reading a request: who asks, about which connection, with which body. In this order."""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mediavault.errors import BodyTooLarge, ConnectionRequired, InvalidRequest
+from mediavault.vault.authorising import Authorising, Principal, Scope
+
+T = TypeVar("T")
+
+LARGEST_BODY = 1024 * 1024  #: bytes, of a JSON body
+LARGEST_FORWARDED_BODY = 16 * 1024 * 1024  #: bytes, of a body on its way upstream
+
+_INTEGRAL_SEGMENT = re.compile(rb"(?<=/)(-?[0-9]{1,20})\.0+(?=/|$)")
+_INTEGRAL_VALUE = re.compile(rb"(?<==)(-?[0-9]{1,20})\.0+(?=&|$)")
+
+
+def with_integers(scope: Any) -> Any:
+    """The scope with integral floats as integers in path and query: a published client sends `limit=20.0`."""
+    raw_path, query = scope["raw_path"], scope["query_string"]
+    if b".0" not in raw_path and b".0" not in query:
+        return scope
+    path = _INTEGRAL_SEGMENT.sub(rb"\1", scope["path"].encode("utf-8", "surrogateescape"))
+    return {
+        **scope,
+        "raw_path": _INTEGRAL_SEGMENT.sub(rb"\1", raw_path),
+        "path": path.decode("utf-8", "surrogateescape"),
+        "query_string": _INTEGRAL_VALUE.sub(rb"\1", query),
+    }
+
+
+def header(scope: Any, name: bytes) -> str | None:
+    """A header that may stand once; twice is as good as none."""
+    values = [value for given, value in scope["headers"] if given == name]
+    return values[0].decode("latin-1").strip() if len(values) == 1 else None
+
+
+async def principal(authorising: Authorising, scope: Any, wanted: Scope) -> Principal:
+    """Who asks. Raises NotPermitted."""
+    return await authorising.principal(header(scope, b"apikey"), wanted)
+
+
+def connection_id(scope: Any) -> str:
+    """The connection asked about, unchecked. Raises ConnectionRequired."""
+    given = header(scope, b"x-connection-id")
+    if not given:
+        raise ConnectionRequired
+    return given
+
+
+async def body(request: Request, limit: int = LARGEST_BODY) -> bytes:
+    """The whole body. Raises BodyTooLarge before it is all read."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced[:19]) > limit:
+        raise BodyTooLarge(f"The request body is larger than {limit} bytes")
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > limit:
+            raise BodyTooLarge(f"The request body is larger than {limit} bytes")
+    return bytes(content)
+
+
+async def json_body(request: Request, kind: type[T]) -> T:
+    """The body as JSON of that shape. Raises InvalidRequest."""
+    content = await body(request)
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The body is not what this call takes: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidRequest("The body is not valid JSON") from None
+
+
+def integer(request: Request, name: str, default: int, lowest: int, highest: int) -> int:
+    """A whole number of the query. Raises InvalidRequest."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not lowest <= int(text) <= highest:
+        raise InvalidRequest(f"{name} must be a whole number from {lowest} to {highest}")
+    return int(text)
+
+
+def json_response(content: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(msgspec.json.encode(content), status, media_type="application/json")

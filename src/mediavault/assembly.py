@@ -1,0 +1,178 @@
+"""The one place where objects meet. Read it to see what the vault is made of; nothing else constructs these."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from mediavault.api.access import Gateway
+from mediavault.api.account import Account
+from mediavault.api.application import Application
+from mediavault.api.control import Control
+from mediavault.api.media import Media
+from mediavault.blobs.disk import DiskBlobs
+from mediavault.catalog import leases
+from mediavault.catalog.database import Catalog, open_catalog
+from mediavault.config import Config, Role
+from mediavault.data_folder import DataFolder
+from mediavault.domain.signed_url import UrlSigner
+from mediavault.domain.times import Now
+from mediavault.edge.cache import EdgeCache
+from mediavault.errors import VaultError
+from mediavault.origin.access_api import AccessApi
+from mediavault.origin.client import GuardedClient
+from mediavault.origin.pacing import Pacing
+from mediavault.serving.media_host import MediaHost
+from mediavault.storer.store_variant import StoreVariant
+from mediavault.storer.sweeps import Sweeps
+from mediavault.storer.worker import Worker
+from mediavault.telemetry import Events, logger
+from mediavault.vault.access import Access
+from mediavault.vault.authorising import Authorising, NewKey
+from mediavault.vault.checking import Readiness
+from mediavault.vault.connecting import Connecting
+from mediavault.vault.counting import Counting
+from mediavault.vault.filling import Filling
+from mediavault.vault.observing import Observing
+from mediavault.vault.reading import Reading
+from mediavault.vault.removing import Removing
+from mediavault.vault.sealing import Sealer, check_master_key
+from mediavault.vault.storing import Storing
+
+
+def milliseconds() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What the command line needs too, without any server: the catalog, and who may do what."""
+
+    folder: DataFolder
+    catalog: Catalog
+    sealer: Sealer
+    authorising: Authorising
+    #: Made just now, at the first start: the only time its secret is known.
+    first_key: NewKey | None
+    #: Where a master key was made just now.
+    new_master_key: str | None
+
+    async def close(self) -> None:
+        """Let go of the database, then of the folder."""
+        await self.catalog.close()
+        self.folder.release()
+
+
+async def open_foundation(config: Config, now: Now = milliseconds) -> Foundation:
+    """Lock the data folder, open the catalog, check the master key. Raises ConfigError, CatalogError."""
+    folder = DataFolder(config.data)
+    folder.lock(config.role)
+    try:
+        made = False
+        master_key = config.master_key
+        if master_key is None:
+            master_key, made = folder.master_key()
+        catalog = await open_catalog(config.catalog)
+    except BaseException:
+        folder.release()
+        raise
+    try:
+        sealer = Sealer(master_key)
+        await check_master_key(catalog, sealer)
+        authorising = Authorising(catalog, now)
+        first_key = await authorising.bootstrap(config.bootstrap_api_key)
+    except BaseException:
+        await catalog.close()
+        folder.release()
+        raise
+    new_master_key = str(config.data / "master.key") if made else None
+    return Foundation(folder, catalog, sealer, authorising, first_key, new_master_key)
+
+
+@dataclass
+class Vault:
+    """A vault that can be served: its applications, and its background work."""
+
+    config: Config
+    foundation: Foundation
+    api: Application
+    media: MediaHost
+    control: Any
+    counting: Counting
+    filling: Filling
+    worker: Worker
+    sweeps: Sweeps
+    client: GuardedClient
+    now: Now
+    _background: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Begin the background work of this process's role."""
+        holder = self.foundation.folder.storer_id()
+        await self.foundation.catalog.run(leases.reclaim, self.now(), holder)
+        work = []
+        if self.config.role in {Role.ALL, Role.MEDIA}:
+            work.append(self.counting.run())
+        if self.config.role in {Role.ALL, Role.STORER}:
+            work += [self.worker.run(), self.sweeps.run()]
+        self._background = [asyncio.create_task(coroutine) for coroutine in work]
+
+    async def stop(self) -> None:
+        """Drain: no new claims, running stores within the deadline, fills cut, counts flushed last."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.worker.drain(self.config.drain_seconds)
+        await self.filling.drain()
+        try:
+            await self.counting.flush()
+        except VaultError:
+            logger().exception(Events.WORKER_FAILED, worker="counting")
+        await self.client.close()
+        await self.foundation.close()
+
+
+def _edge_folder(role: Role) -> str:
+    """One process at a time may have an edge folder; roles that share the data folder have one each."""
+    return "edge" if role is Role.ALL else f"edge-{role}"
+
+
+async def open_vault(config: Config, now: Now = milliseconds) -> Vault:
+    """Build a vault; nothing runs yet. `config.media_base_url` must be known by now."""
+    foundation = await open_foundation(config, now)
+    catalog, sealer, authorising = foundation.catalog, foundation.sealer, foundation.authorising
+    try:
+        blobs = DiskBlobs(config.blobs)
+        edge = EdgeCache.open(config.data / _edge_folder(config.role), config.edge, now)
+        client = GuardedClient(config.client)
+    except BaseException:
+        await foundation.close()
+        raise
+    signer = UrlSigner(config.media_base_url or "", sealer.url_keys, sealer.url_key_id)
+    access_api = AccessApi(client, Pacing(config.pace))
+    filling = Filling(catalog, edge, client, sealer, now, config.fill)
+    store = StoreVariant(catalog, blobs, edge, filling, now, config.store)
+    holder = foundation.folder.storer_id()
+    worker = Worker(catalog, store, now, holder=holder, lease_ms=config.store.lease_ms, config=config.worker)
+    storing = Storing(catalog, now, worker.wake)
+    counting = Counting(catalog, storing, now)
+    removing = Removing(catalog, edge, now)
+    connecting = Connecting(catalog, access_api, sealer, removing, now, config.upstream_url)
+    access = Access(connecting, access_api, Observing(catalog, sealer, signer, now))
+    account = Account(authorising, connecting)
+    media = Media(authorising, connecting, Reading(catalog, signer, now), removing)
+    readiness = Readiness(catalog, blobs)
+    return Vault(
+        config=config,
+        foundation=foundation,
+        api=Application(media, Gateway(authorising, access), account.routes(), readiness),
+        media=MediaHost(catalog, blobs, edge, filling, storing, counting, client, signer, sealer, now),
+        control=Control(authorising).application(),
+        counting=counting,
+        filling=filling,
+        worker=worker,
+        sweeps=Sweeps(catalog, blobs, now, config.sweep),
+        client=client,
+        now=now,
+    )

@@ -1,0 +1,1 @@
+"""Durable bytes under keys: the contract, and the backends that keep it."""

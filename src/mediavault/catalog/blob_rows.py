@@ -1,0 +1,171 @@
+"""The catalog's side of the store protocol: intent, then bytes, then fact; removal is the mirror.
+
+A `writing` row is the intent of one claim. `settle` makes it `live` in the transaction that makes its variant
+`stored`; where the organisation already has the same bytes, the variant refers to those and ours are doomed.
+Bytes are deleted only for `doomed` rows, and the row goes after them.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, not_, null, select, update
+
+from mediavault.catalog import transitions
+from mediavault.catalog.leases import Claim
+from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.tables import BlobState, blobs, variants
+from mediavault.domain.lifecycle import Event, Status
+from mediavault.errors import LostRace
+
+
+@dataclass(frozen=True)
+class StoredBytes:
+    """What was measured of bytes that are durable now."""
+
+    size_bytes: int
+    sha256: str  #: hex
+    content_type: str
+    version: str  #: the version id their ETag shows
+
+
+_SAME_BYTES = (
+    select(blobs.c.id)
+    .where(
+        blobs.c.org_id == bindparam("org_id"),
+        blobs.c.sha256 == bindparam("sha256"),
+        blobs.c.size_bytes == bindparam("size_bytes"),
+        blobs.c.state == BlobState.LIVE.value,
+    )
+    .order_by(blobs.c.id)
+    .limit(1)
+    .with_for_update()
+)
+_REFER = update(blobs).where(blobs.c.id == bindparam("blob_id")).values(refs=blobs.c.refs + 1)
+_ENLIVEN = (
+    update(blobs)
+    .where(blobs.c.id == bindparam("blob_id"), blobs.c.state == BlobState.WRITING.value)
+    .values(state=BlobState.LIVE.value, refs=1, sha256=bindparam("set_sha256"), size_bytes=bindparam("set_size_bytes"))
+    .returning(blobs.c.id)
+)
+_DOOM = (
+    update(blobs)
+    .where(blobs.c.id == bindparam("blob_id"), blobs.c.state == BlobState.WRITING.value)
+    .values(state=BlobState.DOOMED.value)
+)
+_DOOM_DEAD_INTENTS = (
+    update(blobs)
+    .where(
+        blobs.c.state == BlobState.WRITING.value,
+        not_(
+            select(variants.c.id)
+            .where(
+                variants.c.id == blobs.c.variant_id,
+                variants.c.fence == blobs.c.fence,
+                variants.c.status == Status.STORING.value,
+            )
+            .exists()
+        ),
+    )
+    .values(state=BlobState.DOOMED.value)
+    .returning(blobs.c.id)
+)
+_OVERDUE = (
+    select(variants.c.id, variants.c.retained_blob_id)
+    .where(variants.c.retained_blob_id.is_not(None), variants.c.removed_at <= bindparam("before"))
+    .order_by(variants.c.id)
+    .limit(500)
+    .with_for_update(skip_locked=True)
+)
+_FORGET_RETAINED = (
+    update(variants)
+    .where(
+        variants.c.id == bindparam("variant_id"),
+        variants.c.retained_blob_id == bindparam("retained"),
+    )
+    .values(retained_blob_id=null())
+    .returning(variants.c.id)
+)
+_RELEASE = (
+    update(blobs)
+    .where(blobs.c.id == bindparam("blob_id"), blobs.c.refs > 1)
+    .values(refs=blobs.c.refs - 1)
+    .returning(blobs.c.id)
+)
+_RELEASE_LAST = (
+    update(blobs)
+    .where(blobs.c.id == bindparam("blob_id"), blobs.c.refs == 1)
+    .values(refs=0, state=BlobState.DOOMED.value)
+)
+_DOOMED = (
+    select(blobs.c.id, blobs.c.org_id)
+    .where(blobs.c.state == BlobState.DOOMED.value)
+    .order_by(blobs.c.id)
+    .limit(bindparam("at_most"))
+)
+_FORGET = delete(blobs).where(blobs.c.id == bindparam("blob_id"), blobs.c.state == BlobState.DOOMED.value)
+
+
+def settle(claim: Claim, stored: StoredBytes, now: int) -> Operation[str]:
+    """The bytes are durable: make the variant `stored`. The blob it refers to. Raises LostRace for a stale fence."""
+    blob_id = claim.blob_id
+    same = yield Do(_SAME_BYTES, {"org_id": claim.org_id, "sha256": stored.sha256, "size_bytes": stored.size_bytes})
+    if same:
+        blob_id = same[0][0]
+        yield Do(_REFER, {"blob_id": blob_id})
+        yield Do(_DOOM, {"blob_id": claim.blob_id})
+    else:
+        live = yield Do(
+            _ENLIVEN,
+            {"blob_id": blob_id, "set_sha256": stored.sha256, "set_size_bytes": stored.size_bytes},
+        )
+        if not live:
+            raise LostRace(f"the intent {blob_id} was swept")
+    yield from transitions.apply(
+        claim.variant_id,
+        Event.STORED,
+        at=now,
+        fence=claim.fence,
+        blob_id=blob_id,
+        size_bytes=stored.size_bytes,
+        content_type=stored.content_type,
+        version=stored.version,
+        stored_at=now,
+        attempts=0,
+        crashes=0,
+        not_before=0,
+        last_error=None,
+    )
+    return blob_id
+
+
+def doom_dead_intents() -> Operation[int]:
+    """Mark the intents whose claim is over without a fact. How many."""
+    rows = yield Do(_DOOM_DEAD_INTENTS)
+    return len(rows)
+
+
+def release_retained(removed_before: int) -> Operation[int]:
+    """Let go of bytes whose undo window has passed. How many variants."""
+    rows = yield Do(_OVERDUE, {"before": removed_before})
+    for variant_id, blob_id in rows:
+        ours = yield Do(_FORGET_RETAINED, {"variant_id": variant_id, "retained": blob_id})
+        if ours:
+            yield from release(blob_id)
+    return len(rows)
+
+
+def release(blob_id: str) -> Operation[None]:
+    """One reference fewer; the last one dooms the bytes."""
+    rows = yield Do(_RELEASE, {"blob_id": blob_id})
+    if not rows:
+        yield Do(_RELEASE_LAST, {"blob_id": blob_id})
+
+
+def doomed(at_most: int) -> Operation[list[tuple[str, str]]]:
+    """`(blob id, organisation)` of bytes to delete. They stay `doomed` until `forget`."""
+    rows = yield Do(_DOOMED, {"at_most": at_most})
+    return [(row[0], row[1]) for row in rows]
+
+
+def forget(blob_id: str) -> Operation[None]:
+    """The bytes are gone: drop the row."""
+    yield Do(_FORGET, {"blob_id": blob_id})

@@ -1,0 +1,153 @@
+"""Reads of media items and their variants, for the API and the media host."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, case, func, select
+
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.operations import Row
+from mediavault.catalog.tables import connections, media, organisations, variants
+from mediavault.domain.lifecycle import Status
+
+LARGEST_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRow:
+    """A live variant, as the API shows it."""
+
+    id: str
+    label: str
+    status: str
+    content_type: str
+    size_bytes: int
+    access_count: int
+    created_at: int
+    expires_at: int
+    stored_at: int | None
+    last_accessed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """A media item with its live variants; at least one."""
+
+    media_id: str
+    type: str
+    duration: float | None
+    variants: tuple[VariantRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsRow:
+    """What decides the life of a connection's URLs: settings as they are stored."""
+
+    organisation: str  #: JSON of OrganisationSettings
+    overrides: str | None  #: JSON of SettingsOverrides
+
+
+_IDS = [f"m{position}" for position in range(LARGEST_BATCH)]
+_VARIANT = (
+    variants.c.id,
+    variants.c.label,
+    variants.c.status,
+    variants.c.content_type,
+    variants.c.size_bytes,
+    variants.c.access_count,
+    variants.c.created_at,
+    variants.c.origin_expires_at,
+    variants.c.stored_at,
+    variants.c.last_accessed_at,
+)
+_ITEM = (media.c.media_id, media.c.type, media.c.duration, *_VARIANT)
+_LIVE = variants.c.status != Status.REMOVED.value
+
+#: One question answers whether the connection is the caller's, its settings, the item and its variants.
+_CONNECTION_AND_ITEM = (
+    select(organisations.c.settings, connections.c.settings_overrides, *_ITEM)
+    .select_from(
+        connections.join(organisations, organisations.c.id == connections.c.org_id)
+        .outerjoin(media, (media.c.connection_id == connections.c.id) & (media.c.media_id == bindparam("media_id")))
+        .outerjoin(variants, (variants.c.media_pk == media.c.id) & _LIVE)
+    )
+    .where(
+        connections.c.id == bindparam("connection_id"),
+        connections.c.org_id == bindparam("org_id"),
+        connections.c.disconnected_at.is_(None),
+    )
+    .order_by(variants.c.label)
+)
+_ITEMS = (
+    select(*_ITEM)
+    .select_from(media.join(variants, (variants.c.media_pk == media.c.id) & _LIVE))
+    .where(
+        media.c.connection_id == bindparam("connection_id"),
+        media.c.org_id == bindparam("org_id"),
+        media.c.media_id.in_([bindparam(name) for name in _IDS]),
+    )
+    .order_by(media.c.media_id, variants.c.label)
+)
+_STORED = case((variants.c.status == Status.STORED.value, 1), else_=0)
+_STORED_BYTES = case((variants.c.status == Status.STORED.value, variants.c.size_bytes), else_=0)
+_CONNECTION_TOTALS = select(
+    func.count(), func.coalesce(func.sum(_STORED), 0), func.coalesce(func.sum(_STORED_BYTES), 0)
+).where(variants.c.connection_id == bindparam("connection_id"), variants.c.org_id == bindparam("org_id"), _LIVE)
+_LIVE_VARIANTS = (
+    select(variants.c.connection_id, func.count().label("known"), func.sum(_STORED_BYTES).label("stored_bytes"))
+    .where(variants.c.org_id == bindparam("org_id"), _LIVE)
+    .group_by(variants.c.connection_id)
+    .subquery()
+)
+_ORGANISATION_TOTALS = (
+    select(
+        func.count(connections.c.id),
+        func.coalesce(func.sum(case((connections.c.vault_plus_enabled.is_(True), 1), else_=0)), 0),
+        func.coalesce(func.sum(_LIVE_VARIANTS.c.stored_bytes), 0),
+        func.coalesce(func.sum(_LIVE_VARIANTS.c.known), 0),
+    )
+    .select_from(connections.outerjoin(_LIVE_VARIANTS, _LIVE_VARIANTS.c.connection_id == connections.c.id))
+    .where(connections.c.org_id == bindparam("org_id"), connections.c.disconnected_at.is_(None))
+)
+
+
+async def connection_and_item(
+    catalog: Catalog, org_id: str, connection_id: str, media_id: str
+) -> tuple[SettingsRow, ItemRow | None] | None:
+    """The item, in one query. None when the organisation has no such connection; no item when it is not live."""
+    rows = await catalog.fetch(
+        _CONNECTION_AND_ITEM, {"org_id": org_id, "connection_id": connection_id, "media_id": media_id}
+    )
+    if not rows:
+        return None
+    settings = SettingsRow(rows[0][0], rows[0][1])
+    if rows[0][5] is None:  # the media is unknown, or every variant of it is removed
+        return settings, None
+    return settings, _item([row[2:] for row in rows])
+
+
+async def items(catalog: Catalog, org_id: str, connection_id: str, media_ids: Sequence[str]) -> dict[str, ItemRow]:
+    """The live ones of at most LARGEST_BATCH media ids, by id."""
+    padded = [*media_ids, *[media_ids[-1]] * (LARGEST_BATCH - len(media_ids))]
+    values = {"org_id": org_id, "connection_id": connection_id, **dict(zip(_IDS, padded, strict=True))}
+    rows_of: dict[str, list[Row]] = {}
+    for row in await catalog.fetch_list(_ITEMS, values):
+        rows_of.setdefault(row[0], []).append(row)
+    return {media_id: _item(rows) for media_id, rows in rows_of.items()}
+
+
+def _item(rows: Sequence[Row]) -> ItemRow:
+    media_id, media_type, duration = rows[0][:3]
+    return ItemRow(media_id, media_type, duration, tuple(VariantRow(*row[3:]) for row in rows))
+
+
+async def connection_totals(catalog: Catalog, org_id: str, connection_id: str) -> tuple[int, int, int]:
+    """`(live variants, stored variants, stored bytes)` of a connection."""
+    row = (await catalog.fetch_list(_CONNECTION_TOTALS, {"org_id": org_id, "connection_id": connection_id}))[0]
+    return row[0], int(row[1]), int(row[2])
+
+
+async def organisation_totals(catalog: Catalog, org_id: str) -> tuple[int, int, int, int]:
+    """`(connections, those with Vault+, stored bytes, live variants)` of an organisation."""
+    row = (await catalog.fetch_list(_ORGANISATION_TOTALS, {"org_id": org_id}))[0]
+    return row[0], int(row[1]), int(row[2]), int(row[3])

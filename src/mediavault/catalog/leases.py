@@ -1,0 +1,144 @@
+"""Claims: which variant a storer works on next, and for how long it may.
+
+A claim is the transition CLAIMED and a `blobs` row `writing`, in one transaction: the intent is durable before the
+first byte is. The fence of the claim guards everything the storer reports later.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, func, insert, or_, select, update
+
+from mediavault.catalog import transitions
+from mediavault.catalog.identifiers import new_id
+from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.tables import BlobState, blobs, connections, variants
+from mediavault.domain.lifecycle import Event, Status
+from mediavault.errors import LostRace
+
+#: How often a store may die with its process before the variant is taken for the cause.
+CRASHES_BEFORE_GIVING_UP = 5
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A variant this storer holds the lease of."""
+
+    variant_id: str
+    org_id: str
+    connection_id: str
+    fence: int
+    blob_id: str
+    attempts: int  #: finished tries before this one
+
+
+_storing = variants.alias("storing")
+_NEXT_CONNECTION = (
+    select(connections.c.id)
+    .where(
+        connections.c.disconnected_at.is_(None),
+        connections.c.paused_until <= bindparam("now"),
+        select(variants.c.id)
+        .where(
+            variants.c.connection_id == connections.c.id,
+            variants.c.status == Status.PENDING.value,
+            variants.c.run_at <= bindparam("now"),
+        )
+        .exists(),
+        select(func.count())
+        .where(_storing.c.connection_id == connections.c.id, _storing.c.status == Status.STORING.value)
+        .scalar_subquery()
+        < connections.c.max_inflight,
+    )
+    .order_by(connections.c.served_at, connections.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_NEXT_VARIANT = (
+    select(variants.c.id, variants.c.attempts)
+    .where(
+        variants.c.connection_id == bindparam("connection_id"),
+        variants.c.status == Status.PENDING.value,
+        variants.c.run_at <= bindparam("now"),
+    )
+    .order_by(variants.c.origin_expires_at, variants.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_SERVED = update(connections).where(connections.c.id == bindparam("connection_id")).values(served_at=bindparam("now"))
+_INTEND = insert(blobs).values(
+    {column: bindparam(column.name) for column in blobs.c if column.name not in {"refs", "size_bytes", "sha256"}}
+    | {blobs.c.refs: 0, blobs.c.size_bytes: 0}
+)
+_RENEW = (
+    update(variants)
+    .where(
+        variants.c.id == bindparam("variant_id"),
+        variants.c.fence == bindparam("held_fence"),
+        variants.c.status == Status.STORING.value,
+    )
+    .values(lease_expires_at=bindparam("until"))
+    .returning(variants.c.id)
+)
+_DEAD = (
+    select(variants.c.id, variants.c.fence, variants.c.crashes, variants.c.attempts)
+    .where(
+        variants.c.status == Status.STORING.value,
+        or_(variants.c.lease_expires_at <= bindparam("now"), variants.c.lease_holder == bindparam("holder")),
+    )
+    .limit(1000)
+    .with_for_update(skip_locked=True)
+)
+
+
+def claim(holder: str, lease_ms: int, now: int) -> Operation[Claim | None]:
+    """Take the next variant: the least recently served connection under its cap, earliest origin expiry first."""
+    rows = yield Do(_NEXT_CONNECTION, {"now": now})
+    if not rows:
+        return None
+    connection_id = rows[0][0]
+    rows = yield Do(_NEXT_VARIANT, {"connection_id": connection_id, "now": now})
+    if not rows:
+        return None
+    variant_id, attempts = rows[0]
+    moved = yield from transitions.apply(
+        variant_id, Event.CLAIMED, at=now, lease_holder=holder, lease_expires_at=now + lease_ms
+    )
+    yield Do(_SERVED, {"connection_id": connection_id, "now": now})
+    blob_id = new_id(now)
+    yield Do(
+        _INTEND,
+        {
+            "id": blob_id,
+            "org_id": moved.org_id,
+            "state": BlobState.WRITING.value,
+            "variant_id": variant_id,
+            "fence": moved.fence,
+            "created_at": now,
+        },
+    )
+    return Claim(variant_id, moved.org_id, connection_id, moved.fence, blob_id, attempts)
+
+
+def renew(claim: Claim, until: int) -> Operation[None]:
+    """Hold the lease until then (Unix ms). Raises LostRace when it is no longer ours."""
+    rows = yield Do(_RENEW, {"variant_id": claim.variant_id, "held_fence": claim.fence, "until": until})
+    if not rows:
+        raise LostRace(f"the lease of {claim.variant_id} is no longer held")
+
+
+def reclaim(now: int, dead_holder: str | None = None) -> Operation[int]:
+    """Put back what dead storers held: leases that ran out, and those of a holder known to be dead. How many.
+
+    A crash costs no attempt, but a variant that outlives too many storers is taken for the poison.
+    """
+    rows = yield Do(_DEAD, {"now": now, "holder": dead_holder or ""})
+    for variant_id, fence, crashes, attempts in rows:
+        died = {"at": now, "fence": fence, "crashes": crashes + 1}
+        if crashes + 1 < CRASHES_BEFORE_GIVING_UP:
+            yield from transitions.apply(variant_id, Event.RELEASED, reason="its storer died", run_at=now, **died)
+        else:
+            reason = f"its storer died {crashes + 1} times"
+            yield from transitions.apply(
+                variant_id, Event.GIVEN_UP, reason=reason, last_error=reason, attempts=attempts + 1, **died
+            )
+    return len(rows)

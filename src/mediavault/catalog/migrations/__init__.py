@@ -1,0 +1,1 @@
+"""Alembic's tree: one for both engines."""

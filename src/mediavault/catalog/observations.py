@@ -1,0 +1,253 @@
+"""Writes what was seen upstream: media and their variants, new ones as `edge_only`.
+
+Seeing a variant again refreshes its origin URL; a URL that changed clears the failure of the old one and lets a
+waiting store run at once. Seeing a removed one brings it back as `edge_only`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, case, null, select, update
+from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
+
+from mediavault.catalog import transitions
+from mediavault.catalog.identifiers import new_id
+from mediavault.catalog.operations import Do, DoMany, Operation, Row
+from mediavault.catalog.tables import media, variants
+from mediavault.domain.lifecycle import INITIAL, Event, Status
+
+_CHUNK = 100
+
+
+@dataclass(frozen=True)
+class SeenVariant:
+    """One quality of a media item, as an upstream answer showed it."""
+
+    label: str
+    origin_url: bytes  #: sealed
+    origin_key: str  #: digest of the URL: tells whether it changed
+    origin_expires_at: int  #: Unix ms
+    content_type: str  #: a guess; replaced when bytes were seen
+
+
+@dataclass(frozen=True)
+class SeenMedia:
+    """One media item, as an upstream answer showed it."""
+
+    media_id: str
+    type: str
+    duration: float | None  #: seconds
+    source: str
+    observed_path: str  #: path and query of the answer that showed it
+    variants: tuple[SeenVariant, ...]
+
+
+#: `(media id, label)` to the variant's id.
+VariantIds = dict[tuple[str, str], str]
+
+_IDS = [f"m{position}" for position in range(_CHUNK)]
+_KNOWN = (
+    select(
+        media.c.media_id,
+        media.c.id,
+        media.c.type,
+        media.c.duration,
+        media.c.sources,
+        variants.c.label,
+        variants.c.id,
+        variants.c.status,
+        variants.c.origin_key,
+    )
+    .select_from(media.outerjoin(variants, variants.c.media_pk == media.c.id))
+    .where(
+        media.c.org_id == bindparam("org_id"),
+        media.c.connection_id == bindparam("connection_id"),
+        media.c.media_id.in_([bindparam(name) for name in _IDS]),
+    )
+)
+_ADD_MEDIA = (
+    insert(media)
+    .values({column: bindparam(column.name) for column in media.c})
+    .on_conflict_do_nothing(index_elements=["connection_id", "media_id"])
+)
+_GIVEN = ("id", "org_id", "connection_id", "media_pk", "label", "content_type", "origin_url", "origin_key")
+_GIVEN_TIMES = ("origin_expires_at", "observed_path", "created_at", "changed_at", "last_accessed_at", "run_at")
+_ADD_VARIANT = (
+    insert(variants)
+    .values(
+        {variants.c[name]: bindparam(name) for name in (*_GIVEN, *_GIVEN_TIMES)}
+        | {variants.c[name]: 0 for name in ("size_bytes", "access_count", "attempts", "crashes", "not_before", "fence")}
+        | {variants.c.status: INITIAL.value}
+    )
+    .on_conflict_do_nothing(index_elements=["media_pk", "label"])
+)
+_TOUCH_MEDIA = (
+    update(media)
+    .where(media.c.id == bindparam("media_pk"))
+    .values(type=bindparam("set_type"), duration=bindparam("set_duration"), sources=bindparam("set_sources"))
+)
+_REFRESH = (
+    update(variants)
+    .where(variants.c.id == bindparam("variant_id"))
+    .values(
+        origin_url=bindparam("set_url"),
+        origin_key=bindparam("set_key"),
+        origin_expires_at=bindparam("set_expires_at"),
+        observed_path=bindparam("set_path"),
+        not_before=0,
+        attempts=0,
+        crashes=0,
+        last_error=null(),
+        run_at=case((variants.c.status == Status.PENDING.value, bindparam("now")), else_=variants.c.run_at),
+    )
+)
+
+
+def observe(org_id: str, connection_id: str, seen: Sequence[SeenMedia], now: int) -> Operation[VariantIds]:
+    """Record everything seen; the ids of its variants."""
+    ids: VariantIds = {}
+    for chunk in _chunks(seen):
+        ids |= yield from _observe_chunk(org_id, connection_id, chunk, now)
+    return ids
+
+
+def _chunks(seen: Sequence[SeenMedia]) -> Iterator[dict[str, SeenMedia]]:
+    """By media id, in its order: two processes that see the same media lock rows in the same order."""
+    merged: dict[str, SeenMedia] = {}
+    for item in sorted(seen, key=lambda item: item.media_id):
+        before = merged.get(item.media_id)
+        merged[item.media_id] = item if before is None else _merged(before, item)
+    items = list(merged.items())
+    for start in range(0, len(items), _CHUNK):
+        yield dict(items[start : start + _CHUNK])
+
+
+def _merged(first: SeenMedia, second: SeenMedia) -> SeenMedia:
+    """The same media twice in one answer: the labels of both, the first one's where both have it."""
+    by_label = {variant.label: variant for variant in (*second.variants, *first.variants)}
+    return SeenMedia(
+        first.media_id,
+        first.type,
+        first.duration if first.duration is not None else second.duration,
+        first.source,
+        first.observed_path,
+        tuple(by_label[label] for label in sorted(by_label)),
+    )
+
+
+@dataclass
+class _Known:
+    """What the catalog has of one media item."""
+
+    pk: str
+    type: str
+    duration: float | None
+    sources: str
+    variants: dict[str, Row]  #: label to (id, status, origin_key)
+
+
+def _known(org_id: str, connection_id: str, chunk: dict[str, SeenMedia]) -> Operation[dict[str, _Known]]:
+    media_ids = list(chunk)
+    padded = media_ids + media_ids[-1:] * (_CHUNK - len(media_ids))
+    rows = yield Do(_KNOWN, {"org_id": org_id, "connection_id": connection_id, **dict(zip(_IDS, padded, strict=True))})
+    known: dict[str, _Known] = {}
+    for media_id, pk, media_type, duration, sources, label, *variant in rows:
+        entry = known.setdefault(media_id, _Known(pk, media_type, duration, sources, {}))
+        if label is not None:
+            entry.variants[label] = tuple(variant)
+    return known
+
+
+def _observe_chunk(org_id: str, connection_id: str, chunk: dict[str, SeenMedia], now: int) -> Operation[VariantIds]:
+    tenant = {"org_id": org_id, "connection_id": connection_id}
+    known = yield from _known(org_id, connection_id, chunk)
+    new_media = [_media_row(tenant, item, now) for item in chunk.values() if item.media_id not in known]
+    if new_media:
+        yield DoMany(_ADD_MEDIA, new_media)
+        known = yield from _known(org_id, connection_id, chunk)
+    new_variants = [
+        _variant_row(tenant, known[item.media_id].pk, item, variant, now)
+        for item in chunk.values()
+        for variant in item.variants
+        if variant.label not in known[item.media_id].variants
+    ]
+    if new_variants:
+        yield DoMany(_ADD_VARIANT, new_variants)
+        known = yield from _known(org_id, connection_id, chunk)
+    yield from _refresh(known, chunk, now)
+    return {
+        (item.media_id, variant.label): known[item.media_id].variants[variant.label][0]
+        for item in chunk.values()
+        for variant in item.variants
+    }
+
+
+def _media_row(tenant: dict[str, str], item: SeenMedia, now: int) -> dict[str, object]:
+    return {
+        **tenant,
+        "id": new_id(now),
+        "media_id": item.media_id,
+        "type": item.type,
+        "duration": item.duration,
+        "sources": item.source,
+        "created_at": now,
+    }
+
+
+def _variant_row(tenant: dict[str, str], pk: str, item: SeenMedia, variant: SeenVariant, now: int) -> dict[str, object]:
+    return {
+        **tenant,
+        "id": new_id(now),
+        "media_pk": pk,
+        "label": variant.label,
+        "content_type": variant.content_type,
+        "origin_url": variant.origin_url,
+        "origin_key": variant.origin_key,
+        "origin_expires_at": variant.origin_expires_at,
+        "observed_path": item.observed_path,
+        "created_at": now,
+        "changed_at": now,
+        "last_accessed_at": now,
+        "run_at": now,
+    }
+
+
+def _refresh(known: dict[str, _Known], chunk: dict[str, SeenMedia], now: int) -> Operation[None]:
+    """Bring what was known before up to what is seen now."""
+    touched = [row for item in chunk.values() if (row := _touched_media(known[item.media_id], item))]
+    if touched:
+        yield DoMany(_TOUCH_MEDIA, touched)
+    refreshed = []
+    for item in chunk.values():
+        for variant in item.variants:
+            variant_id, status, origin_key = known[item.media_id].variants[variant.label]
+            if status == Status.REMOVED.value:
+                yield from transitions.apply(variant_id, Event.SEEN_AGAIN, at=now)
+            if origin_key != variant.origin_key:
+                refreshed.append(
+                    {
+                        "variant_id": variant_id,
+                        "set_url": variant.origin_url,
+                        "set_key": variant.origin_key,
+                        "set_expires_at": variant.origin_expires_at,
+                        "set_path": item.observed_path,
+                        "now": now,
+                    }
+                )
+    if refreshed:
+        yield DoMany(_REFRESH, refreshed)
+
+
+def _touched_media(known: _Known, item: SeenMedia) -> dict[str, object] | None:
+    sources = known.sources.split(",")
+    if item.source not in sources:
+        sources.append(item.source)
+    duration = item.duration if item.duration is not None else known.duration
+    if (item.type, duration, ",".join(sources)) == (known.type, known.duration, known.sources):
+        return None
+    return {
+        "media_pk": known.pk,
+        "set_type": item.type,
+        "set_duration": duration,
+        "set_sources": ",".join(sources),
+    }

@@ -1,0 +1,152 @@
+"""Organisations, their settings, and API keys (only hashes of them)."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, insert, select, update
+
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.operations import Do, Operation, Row
+from mediavault.catalog.tables import api_keys, installation, organisations
+from mediavault.errors import Conflict, NotFound
+
+
+@dataclass(frozen=True)
+class OrganisationRow:
+    """A tenant."""
+
+    id: str
+    name: str
+    settings: str  #: JSON of OrganisationSettings
+    created_at: int
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """An API key, without its secret."""
+
+    id: str
+    org_id: str
+    organisation: str
+    name: str | None
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: int
+    revoked_at: int | None
+
+
+_ORGANISATION = tuple(organisations.c[name] for name in ("id", "name", "settings", "created_at"))
+_ORGANISATIONS = select(*_ORGANISATION).order_by(organisations.c.name)
+_ORGANISATION_NAMED = select(*_ORGANISATION).where(organisations.c.name == bindparam("name"))
+_ORGANISATION_OF = select(*_ORGANISATION).where(organisations.c.id == bindparam("org_id"))
+_ADD_ORGANISATION = insert(organisations).values({column: bindparam(column.name) for column in organisations.c})
+_SET_SETTINGS = (
+    update(organisations).where(organisations.c.id == bindparam("org_id")).values(settings=bindparam("set_settings"))
+)
+_KEY = (
+    api_keys.c.id,
+    api_keys.c.org_id,
+    organisations.c.name,
+    api_keys.c.name,
+    api_keys.c.prefix,
+    api_keys.c.scopes,
+    api_keys.c.created_at,
+    api_keys.c.revoked_at,
+)
+_KEYS = (
+    select(*_KEY).join_from(api_keys, organisations, organisations.c.id == api_keys.c.org_id).order_by(api_keys.c.id)
+)
+_KEY_BY_DIGEST = _KEYS.where(api_keys.c.sha256 == bindparam("sha256"), api_keys.c.revoked_at.is_(None))
+_ADD_KEY = insert(api_keys).values(
+    {column: bindparam(column.name) for column in api_keys.c if column.name != "revoked_at"}
+)
+_REVOKE = (
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("key_id"), api_keys.c.revoked_at.is_(None))
+    .values(revoked_at=bindparam("now"))
+    .returning(api_keys.c.id)
+)
+_FACT = select(installation.c.content).where(installation.c.name == bindparam("name"))
+_ADD_FACT = insert(installation).values(name=bindparam("name"), content=bindparam("content"))
+
+
+def create(org_id: str, name: str, settings: str, now: int) -> Operation[OrganisationRow]:
+    """Add an organisation. Raises Conflict for a name that is taken."""
+    taken = yield Do(_ORGANISATION_NAMED, {"name": name})
+    if taken:
+        raise Conflict(f"there is an organisation {name!r} already")
+    row = OrganisationRow(org_id, name, settings, now)
+    yield Do(_ADD_ORGANISATION, {"id": org_id, "name": name, "settings": settings, "created_at": now})
+    return row
+
+
+async def all_of_them(catalog: Catalog) -> list[OrganisationRow]:
+    """Every organisation, by name."""
+    return [OrganisationRow(*row) for row in await catalog.fetch_list(_ORGANISATIONS, {})]
+
+
+async def organisation(catalog: Catalog, org_id: str) -> OrganisationRow:
+    """One organisation. Raises NotFound."""
+    rows = await catalog.fetch(_ORGANISATION_OF, {"org_id": org_id})
+    if not rows:
+        raise NotFound
+    return OrganisationRow(*rows[0])
+
+
+async def find_organisation(catalog: Catalog, name: str) -> OrganisationRow | None:
+    """The organisation of that name."""
+    rows = await catalog.fetch(_ORGANISATION_NAMED, {"name": name})
+    return OrganisationRow(*rows[0]) if rows else None
+
+
+def set_settings(org_id: str, settings: str) -> Operation[None]:
+    """Replace an organisation's settings (JSON)."""
+    yield Do(_SET_SETTINGS, {"org_id": org_id, "set_settings": settings})
+
+
+def add_key(key: KeyRow, sha256: str) -> Operation[None]:
+    """Add an API key by its digest."""
+    yield Do(
+        _ADD_KEY,
+        {
+            "id": key.id,
+            "org_id": key.org_id,
+            "name": key.name,
+            "prefix": key.prefix,
+            "sha256": sha256,
+            "scopes": ",".join(key.scopes),
+            "created_at": key.created_at,
+        },
+    )
+
+
+def revoke_key(key_id: str, now: int) -> Operation[bool]:
+    """End a key's life; whether it was alive."""
+    rows = yield Do(_REVOKE, {"key_id": key_id, "now": now})
+    return bool(rows)
+
+
+async def find_key(catalog: Catalog, sha256: str) -> KeyRow | None:
+    """The living key with that digest."""
+    rows = await catalog.fetch(_KEY_BY_DIGEST, {"sha256": sha256})
+    return _key(rows[0]) if rows else None
+
+
+async def keys(catalog: Catalog) -> list[KeyRow]:
+    """Every key, revoked ones too, oldest first."""
+    return [_key(row) for row in await catalog.fetch_list(_KEYS, {})]
+
+
+def _key(row: Row) -> KeyRow:
+    key_id, org_id, organisation_name, name, prefix, scopes, created_at, revoked_at = row
+    return KeyRow(
+        key_id, org_id, organisation_name, name, prefix, tuple(filter(None, scopes.split(","))), created_at, revoked_at
+    )
+
+
+def remember_fact(name: str, content: bytes) -> Operation[bytes]:
+    """The installation's fact of that name; `content` becomes it when there is none."""
+    rows = yield Do(_FACT, {"name": name})
+    if rows:
+        return bytes(rows[0][0])
+    yield Do(_ADD_FACT, {"name": name, "content": content})
+    return content

@@ -1,0 +1,97 @@
+"""The catalog on PostgreSQL: each operation in a transaction of its own, on a connection of the pool."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import asyncpg
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects import postgresql
+
+from mediavault.catalog.operations import Compiler, Do, DoMany, Operation, Rows, Values
+from mediavault.errors import CatalogError, CatalogUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TRIES = 5
+_MAY_PASS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    OSError,
+    TimeoutError,
+)
+
+
+class PostgresCatalog:
+    """A catalog that many processes share."""
+
+    shared = True
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+        self._compile = Compiler(postgresql.asyncpg.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's own stub gap
+
+    @classmethod
+    async def connect(cls, url: str, pool_size: int) -> "PostgresCatalog":
+        """Open the pool. Raises CatalogUnavailable."""
+        try:
+            pool = await asyncpg.create_pool(url, min_size=1, max_size=pool_size, command_timeout=60)
+        except (*_MAY_PASS, asyncpg.PostgresError) as error:
+            raise CatalogUnavailable(f"PostgreSQL: {error}") from error
+        return cls(pool)
+
+    async def run(self, operation: Callable[P, Operation[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run and commit; any exception undoes it. A deadlock's victim is run again."""
+        for attempt in range(_TRIES):
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    return await self._drive(connection, operation(*args, **kwargs))
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+                if attempt == _TRIES - 1:
+                    raise CatalogUnavailable(f"PostgreSQL: {error}") from error
+                await asyncio.sleep(0.01 * 2**attempt)
+            except _MAY_PASS as error:
+                raise CatalogUnavailable(f"PostgreSQL: {error}") from error
+            except asyncpg.PostgresError as error:
+                raise CatalogError(f"PostgreSQL: {error}") from error
+        raise AssertionError("unreachable")
+
+    async def _drive(self, connection: Any, operation: Operation[T]) -> T:
+        rows: Rows | None = None
+        try:
+            while True:
+                do = operation.send(rows)  # type: ignore[arg-type]  # None starts a generator
+                rows = await self._execute(connection, do)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def _execute(self, connection: Any, do: Do | DoMany) -> Rows:
+        compiled = self._compile(do.statement)
+        if isinstance(do, DoMany):
+            await connection.executemany(compiled.sql, [compiled.arguments(values) for values in do.values])
+            return ()
+        rows: Rows = await connection.fetch(compiled.sql, *compiled.arguments(do.values))
+        return rows
+
+    async def fetch(self, statement: ClauseElement, values: Values) -> Rows:
+        """Read outside any transaction."""
+        compiled = self._compile(statement)
+        try:
+            rows: Rows = await self._pool.fetch(compiled.sql, *compiled.arguments(values))
+        except _MAY_PASS as error:
+            raise CatalogUnavailable(f"PostgreSQL: {error}") from error
+        except asyncpg.PostgresError as error:
+            raise CatalogError(f"PostgreSQL: {error}") from error
+        return rows
+
+    async def fetch_list(self, statement: ClauseElement, values: Values) -> Rows:
+        """The same: the server does the work."""
+        return await self.fetch(statement, values)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._pool.close()

@@ -1,0 +1,70 @@
+"""Removal: the row first, the bytes later by a sweep."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, select
+
+from mediavault.catalog import transitions
+from mediavault.catalog.operations import Do, Operation, Rows
+from mediavault.catalog.tables import media, variants
+from mediavault.domain.lifecycle import Event, Status
+from mediavault.errors import LostRace
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a removal took away."""
+
+    variant_ids: tuple[str, ...]
+    freed_bytes: int  #: of those that were stored
+
+
+_COLUMNS = (variants.c.id, variants.c.status, variants.c.size_bytes)
+_OF_ITEM = (
+    select(*_COLUMNS)
+    .join_from(variants, media, media.c.id == variants.c.media_pk)
+    .where(
+        media.c.org_id == bindparam("org_id"),
+        media.c.connection_id == bindparam("connection_id"),
+        media.c.media_id == bindparam("media_id"),
+        variants.c.status != Status.REMOVED.value,
+    )
+    .order_by(variants.c.id)
+    .with_for_update(of=variants)
+)
+_OF_CONNECTION = (
+    select(*_COLUMNS)
+    .where(
+        variants.c.org_id == bindparam("org_id"),
+        variants.c.connection_id == bindparam("connection_id"),
+        variants.c.status != Status.REMOVED.value,
+    )
+    .order_by(variants.c.id)
+    .limit(500)
+    .with_for_update()
+)
+
+
+def remove_item(org_id: str, connection_id: str, media_id: str, reason: str, now: int) -> Operation[Removed]:
+    """Remove every live variant of one media id."""
+    rows = yield Do(_OF_ITEM, {"org_id": org_id, "connection_id": connection_id, "media_id": media_id})
+    return (yield from _remove(rows, reason, now))
+
+
+def remove_some(org_id: str, connection_id: str, reason: str, now: int) -> Operation[Removed]:
+    """Remove a batch of a connection's live variants; empty when none is left."""
+    rows = yield Do(_OF_CONNECTION, {"org_id": org_id, "connection_id": connection_id})
+    return (yield from _remove(rows, reason, now))
+
+
+def _remove(rows: Rows, reason: str, now: int) -> Operation[Removed]:
+    removed: list[str] = []
+    freed = 0
+    for variant_id, status, size_bytes in rows:
+        try:
+            yield from transitions.apply(variant_id, Event.REMOVED, at=now, reason=reason)
+        except LostRace:
+            continue
+        removed.append(variant_id)
+        freed += size_bytes if status == Status.STORED.value else 0
+    return Removed(tuple(removed), freed)

@@ -1,0 +1,149 @@
+"""Single variants: what the media host and the storer must know of one, and what they learn about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, case, select, update
+
+from mediavault.catalog import transitions
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.operations import Do, DoMany, Operation
+from mediavault.catalog.tables import blobs, connections, media, organisations, variants
+from mediavault.domain.lifecycle import Event, Status
+from mediavault.errors import LostRace
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A variant with its media and what its connection says about keeping it."""
+
+    id: str
+    org_id: str
+    connection_id: str
+    media_id: str
+    media_type: str
+    duration: float | None
+    sources: str  #: comma-separated, first seen first
+    label: str
+    status: str
+    content_type: str
+    size_bytes: int
+    access_count: int
+    stored_at: int | None
+    version: str | None  #: ETag of the stored bytes
+    blob_id: str | None
+    sha256: str | None  #: hex, of the stored bytes
+    origin_url: bytes  #: sealed
+    origin_key: str
+    origin_expires_at: int
+    not_before: int  #: viewers do not ask the origin before (Unix ms); 0 when nothing forbids it
+    last_error: str | None
+    attempts: int  #: finished tries to store it under this origin URL
+    vault_plus_enabled: bool
+    settings_overrides: str | None
+    organisation_settings: str
+
+    @property
+    def given_up(self) -> bool:
+        """Whether storing it failed for good: it is not queued again by itself until a new origin URL is seen."""
+        return self.status == Status.EDGE_ONLY and self.attempts > 0
+
+
+_BATCH = 100
+_IDS = [f"v{position}" for position in range(_BATCH)]
+
+
+_VARIANTS = (
+    select(
+        variants.c.id,
+        variants.c.org_id,
+        variants.c.connection_id,
+        media.c.media_id,
+        media.c.type,
+        media.c.duration,
+        media.c.sources,
+        *(variants.c[name] for name in ("label", "status", "content_type", "size_bytes", "access_count", "stored_at")),
+        variants.c.version,
+        variants.c.blob_id,
+        blobs.c.sha256,
+        *(variants.c[name] for name in ("origin_url", "origin_key", "origin_expires_at", "not_before", "last_error")),
+        variants.c.attempts,
+        connections.c.vault_plus_enabled,
+        connections.c.settings_overrides,
+        organisations.c.settings,
+    )
+    .join_from(variants, media, media.c.id == variants.c.media_pk)
+    .join(connections, connections.c.id == variants.c.connection_id)
+    .join(organisations, organisations.c.id == variants.c.org_id)
+    .outerjoin(blobs, blobs.c.id == variants.c.blob_id)
+    .where(connections.c.disconnected_at.is_(None))
+)
+_VARIANT = _VARIANTS.where(variants.c.id == bindparam("variant_id"))
+_EDGE_ONLY_OF = _VARIANTS.where(
+    variants.c.id.in_([bindparam(name) for name in _IDS]), variants.c.status == Status.EDGE_ONLY.value
+)
+_COUNT = (
+    update(variants)
+    .where(variants.c.id == bindparam("variant_id"))
+    .values(
+        access_count=variants.c.access_count + bindparam("views"),
+        last_accessed_at=case(
+            (variants.c.last_accessed_at < bindparam("viewed_at"), bindparam("viewed_at")),
+            else_=variants.c.last_accessed_at,
+        ),
+    )
+)
+_BLAME = (
+    update(variants)
+    .where(variants.c.id == bindparam("variant_id"), variants.c.origin_key == bindparam("of_key"))
+    .values(not_before=bindparam("until"), last_error=bindparam("reason"))
+)
+
+
+async def find_variant(catalog: Catalog, variant_id: str) -> Variant | None:
+    """The variant of that id, whatever its status; None when there is none or its connection is gone."""
+    rows = await catalog.fetch(_VARIANT, {"variant_id": variant_id})
+    return Variant(*rows[0]) if rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Views of one variant since the last flush."""
+
+    variant_id: str
+    count: int
+    last_at: int  #: Unix ms
+
+
+def count_views(views: Sequence[Views]) -> Operation[list[Variant]]:
+    """Add views; the variants among them that are edge_only, as they are now: policy may want them stored."""
+    ordered = sorted(views, key=lambda view: view.variant_id)
+    yield DoMany(
+        _COUNT, [{"variant_id": view.variant_id, "views": view.count, "viewed_at": view.last_at} for view in ordered]
+    )
+    touched: list[Variant] = []
+    for start in range(0, len(ordered), _BATCH):
+        ids = [view.variant_id for view in ordered[start : start + _BATCH]]
+        padded = ids + ids[-1:] * (_BATCH - len(ids))
+        rows = yield Do(_EDGE_ONLY_OF, dict(zip(_IDS, padded, strict=True)))
+        touched.extend(Variant(*row) for row in rows)
+    return touched
+
+
+def queue(variant_ids: Sequence[str], reason: str, now: int) -> Operation[int]:
+    """Queue edge_only variants for storing; the ones somebody moved meanwhile are left. How many."""
+    queued = 0
+    for variant_id in variant_ids:
+        try:
+            yield from transitions.apply(
+                variant_id, Event.QUEUED, at=now, reason=reason, run_at=now, attempts=0, crashes=0
+            )
+        except LostRace:
+            continue
+        queued += 1
+    return queued
+
+
+def blame_origin(variant_id: str, origin_key: str, reason: str, until: int) -> Operation[None]:
+    """The origin failed under this URL: do not ask it again before `until`. Another URL seen meanwhile is innocent."""
+    yield Do(_BLAME, {"variant_id": variant_id, "of_key": origin_key, "reason": reason, "until": until})

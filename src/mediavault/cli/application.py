@@ -1,0 +1,82 @@
+"""All commands, gathered."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mediavault import __version__
+from mediavault.cli import keys, platform
+from mediavault.cli.answers import command
+from mediavault.config import Config, read_config
+from mediavault.telemetry import configure_logging
+
+application = typer.Typer(
+    name="mediavault",
+    help="A self-hosted media vault: expiring media URLs in, signed and durable media out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+application.add_typer(keys.organisations, name="organisations")
+application.add_typer(keys.keys, name="keys")
+application.command("platform")(platform.platform)
+
+Data = Annotated[Path | None, typer.Option(help="The data folder (MEDIAVAULT_DATA; ./mediavault-data).")]
+ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one.")]
+MediaPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the media host; 0 picks a free one.")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@application.callback()
+def _begin(
+    *,
+    version: Annotated[bool, typer.Option("--version", callback=lambda value: _version(wanted=value))] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    del version
+    configure_logging(log_level)
+
+
+@application.command()
+@command
+def serve(
+    *,
+    data: Data = None,
+    api_port: ApiPort = None,
+    media_port: MediaPort = None,
+    host: Host = None,
+    role: Annotated[str | None, typer.Option(help="all, api, media or storer; roles need PostgreSQL.")] = None,
+) -> None:
+    """Serve the API, the media host and the storer until SIGTERM."""
+    from mediavault.cli import serving
+
+    serving.run(read_config(os.environ, data=data, api_port=api_port, media_port=media_port, host=host, role=role))
+
+
+@application.command()
+@command
+def demo(
+    *,
+    data: Data = None,
+    api_port: ApiPort = None,
+    media_port: MediaPort = None,
+    platform_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the sandbox platform.")] = 8082,
+    exit_: Annotated[bool, typer.Option("--exit", help="Stop when everything is stored.")] = False,
+) -> None:
+    """Start the sandbox platform and a vault, let a creator's media pass, and wait until they are stored."""
+    from mediavault.cli import demonstration
+
+    config: Config = read_config(os.environ, data=data, api_port=api_port, media_port=media_port)
+    demonstration.run(config, platform_port, stop_when_stored=exit_)
+
+
+def main() -> None:
+    """The `mediavault` command."""
+    application()

@@ -1,0 +1,55 @@
+"""Where a request's bytes come from: the nearest source that may answer."""
+
+from dataclasses import dataclass
+
+from mediavault.domain.lifecycle import LIVE, Status
+
+
+@dataclass(frozen=True, slots=True)
+class FromStore:
+    """The durable blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromEdge:
+    """The edge cache's complete and fresh copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromFill:
+    """The growing file of a fetch that runs already."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromOrigin:
+    """A fetch to be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The origin failed lately; asking it again at every view would be noise."""
+
+    until: int  #: Unix ms
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Removed."""
+
+
+Plan = FromStore | FromEdge | FromFill | FromOrigin | NotYet | Gone
+
+
+def plan(status: Status, *, edge_fresh_until: int | None, filling: bool, not_before: int, now: int) -> Plan:
+    """Choose the source. Times in Unix ms; `edge_fresh_until` is None where the edge has no copy."""
+    if status not in LIVE:
+        return Gone()
+    if status is Status.STORED:
+        return FromStore()
+    if edge_fresh_until is not None and now < edge_fresh_until:
+        return FromEdge()
+    if filling:
+        return FromFill()
+    if now < not_before:
+        return NotYet(not_before)
+    return FromOrigin()

@@ -1,0 +1,140 @@
+"""The upstream: any server that speaks the Access API (contract.md, "Access")."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from mediavault.errors import (
+    AddressDenied,
+    OriginError,
+    OriginUnavailable,
+    SessionExpired,
+    SessionNotProvided,
+    UpstreamError,
+    UpstreamUnavailable,
+)
+from mediavault.origin.client import GuardedClient, Response
+from mediavault.origin.pacing import Pacing
+
+LARGEST_ANSWER = 32 * 1024 * 1024  #: bytes
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What a connection shows its upstream. Secret: sealed at rest, never logged."""
+
+    cookie: str
+    user_agent: str
+    headers: dict[str, str] = {}  #: the upstream's own, such as a hosted API's key
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A connection's upstream."""
+
+    connection_id: str
+    base_url: str  #: without a final slash
+    session: Session
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An upstream's answer, whole."""
+
+    status: int
+    content_type: str
+    body: bytes
+    retry_after: str | None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body says it is JSON."""
+        media_type = self.content_type.partition(";")[0].strip().lower()
+        return media_type == "application/json" or media_type.endswith("+json")
+
+
+class UpstreamUser(msgspec.Struct, frozen=True):
+    """The answer of `GET /v2/access/self`."""
+
+    id: int | str
+    username: str | None = None
+    name: str | None = None
+    avatar: str | None = None
+    isAuth: bool = True
+
+
+class AccessApi:
+    """Calls upstreams, paced by connection."""
+
+    def __init__(self, client: GuardedClient, pacing: Pacing) -> None:
+        self._client = client
+        self._pacing = pacing
+
+    async def self_(self, upstream: Upstream) -> UpstreamUser:
+        """Who the session belongs to. Raises SessionExpired, SessionNotProvided, UpstreamError, AddressDenied."""
+        answer = await self.call(upstream, "GET", "/v2/access/self")
+        if answer.status == 403:
+            raise SessionExpired
+        if answer.status != 200:
+            raise UpstreamError(f"the upstream answered {answer.status} to /v2/access/self")
+        try:
+            user = msgspec.json.decode(answer.body, type=UpstreamUser)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise UpstreamError("the upstream's /v2/access/self is not what the Access API says") from error
+        if not user.isAuth:
+            raise SessionExpired
+        return user
+
+    async def call(
+        self,
+        upstream: Upstream,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """One call to `base_url` + `target` with the connection's session; 401 raises for the session it refuses."""
+        session = upstream.session
+        sent = {**(headers or {}), **session.headers, "User-Agent": session.user_agent}
+        sent["Accept-Encoding"] = "gzip, identity"
+        if session.cookie:
+            sent["Cookie"] = session.cookie
+        async with self._pacing.of(upstream.connection_id).turn():
+            try:
+                async with self._client.request(method, upstream.base_url + target, sent, body) as response:
+                    answer = await _whole(response)
+            except AddressDenied:
+                raise
+            except OriginUnavailable as error:
+                raise UpstreamUnavailable(f"the upstream does not answer: {error}") from error
+            except OriginError as error:
+                raise UpstreamError(f"the upstream's answer cannot be used: {error}") from error
+        if answer.status == 401:
+            raise SessionExpired if session.cookie or session.headers else SessionNotProvided
+        if answer.status in {301, 302, 303, 307, 308}:
+            raise UpstreamError("the upstream redirects; import the connection with the base URL it redirects to")
+        return answer
+
+
+async def _whole(response: Response) -> Answer:
+    body = await response.read(LARGEST_ANSWER)
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding == "gzip":
+        body = _gunzipped(body)
+    elif encoding not in {"", "identity"}:
+        raise UpstreamError(f"the upstream answers in {encoding[:20]!r}, which was not asked")
+    content_type = response.headers.get("Content-Type", "")
+    return Answer(response.status, content_type, body, response.headers.get("Retry-After"))
+
+
+def _gunzipped(body: bytes) -> bytes:
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        whole = unzip.decompress(body, LARGEST_ANSWER)
+    except zlib.error as error:
+        raise UpstreamError("the upstream's gzip is broken") from error
+    if unzip.unconsumed_tail or not unzip.eof:
+        raise UpstreamError("the upstream's gzip is cut off or too large")
+    return whole

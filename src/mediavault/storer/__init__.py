@@ -1,0 +1,1 @@
+"""The storer: claims what is pending, stores it, and sweeps up behind everybody."""

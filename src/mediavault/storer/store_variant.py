@@ -1,0 +1,142 @@
+"""Stores one claimed variant: locate the bytes, make them durable, settle. Intent, then bytes, then fact.
+
+The bytes come from the edge cache's copy, or from the fill that runs, or from a fill started for it: whoever wants them
+first, the origin is asked once.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mediavault.blobs.store import BlobStore, blob_key
+from mediavault.catalog import blob_rows, leases, transitions
+from mediavault.catalog import variants as catalog_variants
+from mediavault.catalog.blob_rows import StoredBytes
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.leases import Claim
+from mediavault.catalog.variants import Variant
+from mediavault.domain.lifecycle import Event
+from mediavault.domain.times import HOUR, MINUTE, SECOND, Now
+from mediavault.edge.cache import EdgeCache
+from mediavault.errors import AddressDenied, BlobNotFound, DiskFull, LostRace, OriginRefused, VaultError
+from mediavault.telemetry import Events, logger
+from mediavault.vault.fill import Filled
+from mediavault.vault.filling import Filling
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """How long a store may take and how often it is tried."""
+
+    lease_ms: int = 60 * SECOND
+    renew_every_seconds: float = 20
+    most_attempts: int = 10  #: failures that may pass, before it is given up
+    first_delay_ms: int = 2 * SECOND  #: doubled at every attempt
+    longest_delay_ms: int = 10 * MINUTE
+    given_up_cool_down_ms: int = HOUR  #: viewers do not ask the origin again for so long
+    free_floor_bytes: int = 1 << 30  #: nothing is stored while the blob store has less free space
+
+
+class StoreVariant:
+    """Runs one store. Made once by assembly."""
+
+    def __init__(
+        self, catalog: Catalog, blobs: BlobStore, edge: EdgeCache, filling: Filling, now: Now, config: StoreConfig
+    ) -> None:
+        self._catalog = catalog
+        self._blobs = blobs
+        self._edge = edge
+        self._filling = filling
+        self._now = now
+        self._config = config
+
+    async def __call__(self, claim: Claim) -> None:
+        """Carry a claim to its end; the claim is settled exactly once, or its lease was lost to somebody else."""
+        renewal = asyncio.create_task(self._keep_lease(claim))
+        try:
+            stored = await self._make_durable(claim)
+            await self._catalog.run(blob_rows.settle, claim, stored, self._now())
+        except LostRace:
+            await self._blobs.delete(blob_key(claim.org_id, claim.blob_id))
+        except VaultError as error:
+            await self._failed(claim, error)
+        else:
+            self._edge.drop(claim.variant_id)
+            logger().info(Events.STORED, variant_id=claim.variant_id, size_bytes=stored.size_bytes)
+        finally:
+            renewal.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewal
+
+    async def _keep_lease(self, claim: Claim) -> None:
+        """Renew until cancelled, or until the lease is lost: then the fence turns the settlement away."""
+        while True:
+            await asyncio.sleep(self._config.renew_every_seconds)
+            try:
+                await self._catalog.run(leases.renew, claim, self._now() + self._config.lease_ms)
+            except LostRace:
+                return
+            except VaultError:  # the database may be back before the lease runs out
+                logger().exception(Events.WORKER_FAILED, worker="lease")
+
+    async def _make_durable(self, claim: Claim) -> StoredBytes:
+        variant = await catalog_variants.find_variant(self._catalog, claim.variant_id)
+        if variant is None:
+            raise LostRace("its connection is gone")
+        return await self._from_edge(claim) or await self._from_fill(claim, variant)
+
+    async def _from_edge(self, claim: Claim) -> StoredBytes | None:
+        """The edge cache's copy, unless it has none or loses it meanwhile."""
+        copy = self._edge.find(claim.variant_id)
+        if copy is None:
+            return None
+        filled = Filled(copy.size_bytes, copy.sha256, copy.content_type, copy.version)
+        try:
+            return await self._adopt(claim, self._edge.path(copy), filled)
+        except BlobNotFound:
+            return None
+
+    async def _from_fill(self, claim: Claim, variant: Variant) -> StoredBytes:
+        adopted: list[StoredBytes] = []
+
+        async def adopt(path: Path, filled: Filled) -> None:
+            adopted.append(await self._adopt(claim, path, filled))
+
+        while not adopted:
+            fill = self._filling.fill(variant)
+            if not await fill.adopted(adopt):
+                await fill.kept()  # too late for this file: it is about to be the edge cache's copy
+                from_edge = await self._from_edge(claim)
+                if from_edge is not None:
+                    return from_edge
+        return adopted[0]
+
+    async def _adopt(self, claim: Claim, path: Path, filled: Filled) -> StoredBytes:
+        free_bytes = self._blobs.free_bytes()
+        if free_bytes is not None and free_bytes < self._config.free_floor_bytes:
+            raise DiskFull("the blob store has less free space than the floor; free some, or lower the floor")
+        try:
+            await self._blobs.adopt(blob_key(claim.org_id, claim.blob_id), path, size_bytes=filled.size_bytes)
+        except VaultError:
+            self._edge.drop(claim.variant_id)  # a failed fsync may have lost pages of the copy too: they share an inode
+            raise
+        return StoredBytes(filled.size_bytes, filled.sha256, filled.content_type, filled.version)
+
+    async def _failed(self, claim: Claim, error: VaultError) -> None:
+        """Release for another try, or give up. A lost race means that somebody else has settled it."""
+        now, attempts, reason = self._now(), claim.attempts + 1, str(error)
+        lasting = isinstance(error, OriginRefused | AddressDenied) or attempts >= self._config.most_attempts
+        logger().warning(Events.STORE_FAILED, variant_id=claim.variant_id, reason=reason, attempts=attempts)
+        columns = {"attempts": attempts, "last_error": reason}
+        if lasting:
+            event = Event.GIVEN_UP
+            columns["not_before"] = now + self._config.given_up_cool_down_ms
+        else:
+            event = Event.RELEASED
+            delay = min(self._config.first_delay_ms << min(attempts - 1, 20), self._config.longest_delay_ms)
+            columns["run_at"] = now + delay
+        with suppress(LostRace):
+            await self._catalog.run(
+                transitions.apply, claim.variant_id, event, at=now, fence=claim.fence, reason=reason, **columns
+            )

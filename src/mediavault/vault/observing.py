@@ -1,0 +1,120 @@
+"""Observing: what media an upstream's answer shows, recorded before the answer goes on, its URLs replaced by ours."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+from mediavault.catalog import observations
+from mediavault.catalog.connections import ConnectionRow
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.observations import SeenMedia, SeenVariant, VariantIds
+from mediavault.domain import media_type, origin_expiry
+from mediavault.domain.media import MediaType
+from mediavault.domain.signed_url import UrlSigner
+from mediavault.domain.times import Now
+from mediavault.origin import rewriting
+from mediavault.origin.rewriting import FoundMedia
+from mediavault.vault import origin_urls
+from mediavault.vault.configuring import effective_settings
+from mediavault.vault.sealing import Sealer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Smaller answers are read on the event loop: a thread hop costs more.
+_INLINE_BYTES = 16 * 1024
+_POSTER_LABELS = frozenset({"thumb", "squarePreview"})
+
+
+@dataclass
+class _Read:
+    """An answer, taken apart."""
+
+    document: Any
+    found: list[FoundMedia]
+    seen: list[SeenMedia]
+
+
+class Observing:
+    """Turns upstream answers into observations and answers of our own."""
+
+    def __init__(self, catalog: Catalog, sealer: Sealer, signer: UrlSigner, now: Now) -> None:
+        self._catalog = catalog
+        self._sealer = sealer
+        self._signer = signer
+        self._now = now
+
+    async def observe(self, connection: ConnectionRow, target: str, body: bytes) -> bytes:
+        """The body with every media URL on the media host; its variants are recorded when this returns.
+
+        `target` is the path and query that gave the answer. A body without media comes back untouched.
+        Raises UpstreamError for what is not JSON.
+        """
+        now = self._now()
+        read = await _off_loop(body, self._read, connection, target, body, now)
+        if not read.found:
+            return body
+        ids: VariantIds = {}
+        if read.seen:
+            ids = await self._catalog.run(observations.observe, connection.org_id, connection.id, read.seen, now)
+        return await _off_loop(body, self._write, connection, read, ids, now)
+
+    def _read(self, connection: ConnectionRow, target: str, body: bytes, now: int) -> _Read:
+        document = rewriting.decode(body)
+        found = [item for item in rewriting.media_in(document) if item.urls]
+        seen = []
+        if connection.vault_plus_enabled:
+            source = rewriting.source_of_path(target)
+            for item in found:
+                if item.media_id is not None:
+                    variants = self._seen_variants(connection, item.media_id, item, now)
+                    seen.append(
+                        SeenMedia(item.media_id, item.type.value, item.duration, source.value, target, variants)
+                    )
+        return _Read(document, found, seen)
+
+    def _seen_variants(
+        self, connection: ConnectionRow, media_id: str, item: FoundMedia, now: int
+    ) -> tuple[SeenVariant, ...]:
+        first_of_label = {place.label: place.url for place in reversed(item.urls)}
+        return tuple(
+            SeenVariant(
+                label=label,
+                origin_url=self._sealer.seal(
+                    url.encode(), origin_urls.place(connection.org_id, connection.id, media_id, label)
+                ),
+                origin_key=origin_urls.key_of(url),
+                origin_expires_at=origin_expiry.expires_at(url, now),
+                content_type=guessed_content_type(url, item.type, label),
+            )
+            for label, url in sorted(first_of_label.items())
+        )
+
+    def _write(self, connection: ConnectionRow, read: _Read, ids: VariantIds, now: int) -> bytes:
+        settings = effective_settings(connection.organisation_settings, connection.settings_overrides)
+        ttl_seconds = settings.presigned_url_ttl_seconds
+        for item in read.found:
+            for place in item.urls:
+                variant_id = ids.get((item.media_id or "", place.label))
+                if variant_id is not None:
+                    url = self._signer.sign_variant(variant_id, ttl_seconds=ttl_seconds, now=now)
+                else:
+                    sealed = self._sealer.seal_direct(place.url, connection.org_id, connection.id)
+                    url = self._signer.sign_direct(sealed, ttl_seconds=ttl_seconds, now=now)
+                place.holder[place.key] = url
+        return rewriting.encode(read.document)
+
+
+def guessed_content_type(url: str, item_type: MediaType, label: str) -> str:
+    """What a variant probably is before any byte was seen: by the URL's extension, else the type's default."""
+    by_extension = media_type.by_extension(url.partition("?")[0])
+    if by_extension is not None:
+        return by_extension
+    return media_type.DEFAULT_BY_TYPE[MediaType.IMAGE if label in _POSTER_LABELS else item_type]
+
+
+async def _off_loop(body: bytes, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    if len(body) <= _INLINE_BYTES:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)

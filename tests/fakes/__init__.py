@@ -1,0 +1,1 @@
+"""Stand-ins for what lies outside, and the means to run them."""
