@@ -1,13 +1,23 @@
 """What every test can have, and the guard that keeps every test on this machine."""
 
+import asyncio
 import ipaddress
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 
 from fakes import postgres
+from fakes.vaults import RunningVault, running_vault
+from mediavault.catalog.database import Catalog, CatalogConfig, open_catalog
+from mediavault.catalog.schema import upgrade_postgres
+
+T = TypeVar("T")
 
 #: Addresses outside this machine that something tried to reach since the last test ended.
 _attempts: list[str] = []
@@ -96,3 +106,46 @@ async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
     url = await postgres.create_database(postgres_url)
     yield url
     await postgres.drop_database(postgres_url, url)
+
+
+def _apart(work: Coroutine[object, object, T]) -> T:
+    """Run a coroutine to its end from a fixture that may itself be inside a test's loop."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    """The name of a database with the vault's schema, to be copied: migrating each one would take longer."""
+    url = _apart(postgres.create_database(postgres_url))
+    _apart(upgrade_postgres(url))
+    yield urlsplit(url).path.removeprefix("/")
+    _apart(postgres.drop_database(postgres_url, url))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of the test's own, on each engine in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+        return
+    server = request.getfixturevalue("postgres_url")
+    template = request.getfixturevalue("postgres_template")
+    url = _apart(postgres.create_database(server, template=template))
+    yield url
+    _apart(postgres.drop_database(server, url))
+
+
+@pytest.fixture
+async def catalog(database_url: str) -> AsyncIterator[Catalog]:
+    """An open, empty catalog on each engine in turn."""
+    opened = await open_catalog(CatalogConfig(database_url))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def vault(tmp_path: Path) -> AsyncIterator[RunningVault]:
+    """A served vault on SQLite with its sandbox."""
+    async with running_vault(tmp_path / "data") as running:
+        yield running
