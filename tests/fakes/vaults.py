@@ -110,7 +110,7 @@ class RunningVault:
 async def until(found: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
     """What `found` gives once it gives something. Fails after `seconds`."""
     async with asyncio.timeout(seconds):
-        while not (result := await found()):
+        while not (result := await found()):  # noqa: ASYNC110 - it is another program whose state is awaited
             await asyncio.sleep(0.02)
         return result
 
