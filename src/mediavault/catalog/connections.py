@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, null, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
+from mediavault.catalog import usage
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation, Rows
 from mediavault.catalog.tables import ConnectionState, connections, organisations
@@ -145,6 +146,7 @@ def save(row: ConnectionRow, max_inflight: int) -> Operation[str]:
     }
     values = {name: getattr(row, name) for name in _OWN}
     if (yield Do(_ADD, values | {"max_inflight": max_inflight})):
+        yield from usage.begin(row.org_id, row.id)
         return row.id
     existing = ConnectionRow(*(yield Do(_OF_USER, user))[0])
     yield from refresh(existing, row)

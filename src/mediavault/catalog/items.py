@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, case, func, select
 
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Row
-from mediavault.catalog.tables import connections, media, organisations, variants
+from mediavault.catalog.tables import connections, media, organisations, usage, variants
 from mediavault.domain.lifecycle import Status
 
 LARGEST_BATCH = 100
@@ -88,25 +88,17 @@ _ITEMS = (
     )
     .order_by(media.c.media_id, variants.c.label)
 )
-_STORED = case((variants.c.status == Status.STORED.value, 1), else_=0)
-_STORED_BYTES = case((variants.c.status == Status.STORED.value, variants.c.size_bytes), else_=0)
-_CONNECTION_TOTALS = select(
-    func.count(), func.coalesce(func.sum(_STORED), 0), func.coalesce(func.sum(_STORED_BYTES), 0)
-).where(variants.c.connection_id == bindparam("connection_id"), variants.c.org_id == bindparam("org_id"), _LIVE)
-_LIVE_VARIANTS = (
-    select(variants.c.connection_id, func.count().label("known"), func.sum(_STORED_BYTES).label("stored_bytes"))
-    .where(variants.c.org_id == bindparam("org_id"), _LIVE)
-    .group_by(variants.c.connection_id)
-    .subquery()
+_CONNECTION_TOTALS = select(usage.c.live_count, usage.c.stored_count, usage.c.stored_bytes).where(
+    usage.c.connection_id == bindparam("connection_id"), usage.c.org_id == bindparam("org_id")
 )
 _ORGANISATION_TOTALS = (
     select(
         func.count(connections.c.id),
         func.coalesce(func.sum(case((connections.c.vault_plus_enabled.is_(True), 1), else_=0)), 0),
-        func.coalesce(func.sum(_LIVE_VARIANTS.c.stored_bytes), 0),
-        func.coalesce(func.sum(_LIVE_VARIANTS.c.known), 0),
+        func.coalesce(func.sum(usage.c.stored_bytes), 0),
+        func.coalesce(func.sum(usage.c.live_count), 0),
     )
-    .select_from(connections.outerjoin(_LIVE_VARIANTS, _LIVE_VARIANTS.c.connection_id == connections.c.id))
+    .join_from(connections, usage, usage.c.connection_id == connections.c.id)
     .where(connections.c.org_id == bindparam("org_id"), connections.c.disconnected_at.is_(None))
 )
 
@@ -143,8 +135,8 @@ def _item(rows: Sequence[Row]) -> ItemRow:
 
 async def connection_totals(catalog: Catalog, org_id: str, connection_id: str) -> tuple[int, int, int]:
     """`(live variants, stored variants, stored bytes)` of a connection."""
-    row = (await catalog.fetch_list(_CONNECTION_TOTALS, {"org_id": org_id, "connection_id": connection_id}))[0]
-    return row[0], int(row[1]), int(row[2])
+    row = (await catalog.fetch(_CONNECTION_TOTALS, {"org_id": org_id, "connection_id": connection_id}))[0]
+    return row[0], row[1], row[2]
 
 
 async def organisation_totals(catalog: Catalog, org_id: str) -> tuple[int, int, int, int]:

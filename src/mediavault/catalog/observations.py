@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, case, null, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
-from mediavault.catalog import transitions
+from mediavault.catalog import rollups, transitions, usage
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, DoMany, Operation, Row
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import INITIAL, Event, Status
+from mediavault.domain.media import MediaType, overall_type
 
 _CHUNK = 100
 
@@ -67,16 +68,17 @@ _KNOWN = (
 )
 _ADD_MEDIA = (
     insert(media)
-    .values({column: bindparam(column.name) for column in media.c})
+    .values({column: bindparam(column.name) for column in media.c if not column.name.startswith("pin")})
     .on_conflict_do_nothing(index_elements=["connection_id", "media_id"])
 )
 _GIVEN = ("id", "org_id", "connection_id", "media_pk", "label", "content_type", "origin_url", "origin_key")
 _GIVEN_TIMES = ("origin_expires_at", "observed_path", "created_at", "changed_at", "last_accessed_at", "run_at")
+_ZEROES = ("size_bytes", "access_count", "attempts", "crashes", "not_before", "fence", "reserved_bytes")
 _ADD_VARIANT = (
     insert(variants)
     .values(
         {variants.c[name]: bindparam(name) for name in (*_GIVEN, *_GIVEN_TIMES)}
-        | {variants.c[name]: 0 for name in ("size_bytes", "access_count", "attempts", "crashes", "not_before", "fence")}
+        | {variants.c[name]: 0 for name in _ZEROES}
         | {variants.c.status: INITIAL.value}
     )
     .on_conflict_do_nothing(index_elements=["media_pk", "label"])
@@ -84,7 +86,12 @@ _ADD_VARIANT = (
 _TOUCH_MEDIA = (
     update(media)
     .where(media.c.id == bindparam("media_pk"))
-    .values(type=bindparam("set_type"), duration=bindparam("set_duration"), sources=bindparam("set_sources"))
+    .values(
+        type=bindparam("set_type"),
+        duration=bindparam("set_duration"),
+        duration_key=bindparam("set_duration_key"),
+        sources=bindparam("set_sources"),
+    )
 )
 _REFRESH = (
     update(variants)
@@ -172,14 +179,29 @@ def _observe_chunk(org_id: str, connection_id: str, chunk: dict[str, SeenMedia],
         if variant.label not in known[item.media_id].variants
     ]
     if new_variants:
+        had_variants = {entry.pk for entry in known.values() if entry.variants}
         yield DoMany(_ADD_VARIANT, new_variants)
         known = yield from _known(org_id, connection_id, chunk)
+        yield from _account(connection_id, known, {str(row["id"]) for row in new_variants}, had_variants)
     yield from _refresh(known, chunk, now)
     return {
         (item.media_id, variant.label): known[item.media_id].variants[variant.label][0]
         for item in chunk.values()
         for variant in item.variants
     }
+
+
+def _account(
+    connection_id: str, known: dict[str, _Known], offered: set[str], had_variants: set[str]
+) -> Operation[None]:
+    """Count what was really added: somebody else may have added the same a moment before."""
+    added = 0
+    for entry in known.values():
+        ours = sum(variant[0] in offered for variant in entry.variants.values())
+        added += ours
+        if ours and entry.pk in had_variants:
+            yield from rollups.refresh(entry.pk)
+    yield from usage.change(connection_id, live=added)
 
 
 def _media_row(tenant: dict[str, str], item: SeenMedia, now: int) -> dict[str, object]:
@@ -189,8 +211,12 @@ def _media_row(tenant: dict[str, str], item: SeenMedia, now: int) -> dict[str, o
         "media_id": item.media_id,
         "type": item.type,
         "duration": item.duration,
+        "duration_key": rollups.NONE if item.duration is None else item.duration,
         "sources": item.source,
         "created_at": now,
+        "status_mask": rollups.STATUS_BITS[INITIAL],
+        "shown_type": overall_type([seen.content_type for seen in item.variants], MediaType(item.type)).value,
+        "cached_at": rollups.NONE,
     }
 
 
@@ -249,5 +275,6 @@ def _touched_media(known: _Known, item: SeenMedia) -> dict[str, object] | None:
         "media_pk": known.pk,
         "set_type": item.type,
         "set_duration": duration,
+        "set_duration_key": rollups.NONE if duration is None else duration,
         "set_sources": ",".join(sources),
     }

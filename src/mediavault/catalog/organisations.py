@@ -38,7 +38,9 @@ _ORGANISATION = tuple(organisations.c[name] for name in ("id", "name", "settings
 _ORGANISATIONS = select(*_ORGANISATION).order_by(organisations.c.name)
 _ORGANISATION_NAMED = select(*_ORGANISATION).where(organisations.c.name == bindparam("name"))
 _ORGANISATION_OF = select(*_ORGANISATION).where(organisations.c.id == bindparam("org_id"))
-_ADD_ORGANISATION = insert(organisations).values({column: bindparam(column.name) for column in organisations.c})
+_ADD_ORGANISATION = insert(organisations).values(
+    {column: bindparam(column.name) for column in _ORGANISATION} | {organisations.c.event_seq: 0}
+)
 _SET_SETTINGS = (
     update(organisations).where(organisations.c.id == bindparam("org_id")).values(settings=bindparam("set_settings"))
 )

@@ -1,6 +1,7 @@
 """the first schema."""
 
 import sqlalchemy as sa
+
 from alembic import op
 
 revision = "0001"
@@ -57,21 +58,26 @@ def upgrade() -> None:
         sa.Column("id", BYTE_TEXT, nullable=False),
         sa.Column("name", BYTE_TEXT, nullable=False),
         sa.Column("settings", sa.Text(), nullable=False),
+        sa.Column("event_seq", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organisations")),
         sa.UniqueConstraint("name", name=op.f("uq_organisations_name")),
     )
     op.create_table(
         "outbox",
-        sa.Column("id", BYTE_TEXT, nullable=False),
         sa.Column("org_id", BYTE_TEXT, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("id", BYTE_TEXT, nullable=False),
         sa.Column("connection_id", BYTE_TEXT, nullable=False),
-        sa.Column("variant_id", BYTE_TEXT, nullable=False),
-        sa.Column("event", BYTE_TEXT, nullable=False),
-        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("type", BYTE_TEXT, nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+        sa.PrimaryKeyConstraint("org_id", "seq", name=op.f("pk_outbox")),
+        sa.UniqueConstraint("id", name=op.f("uq_outbox_id")),
     )
+    with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_outbox_created_at"), ["created_at"], unique=False)
+
     op.create_table(
         "api_keys",
         sa.Column("id", BYTE_TEXT, nullable=False),
@@ -124,6 +130,43 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "webhook_endpoints",
+        sa.Column("id", BYTE_TEXT, nullable=False),
+        sa.Column("org_id", BYTE_TEXT, nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("event_types", sa.Text(), nullable=True),
+        sa.Column("state", BYTE_TEXT, nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("previous_secret", sa.LargeBinary(), nullable=True),
+        sa.Column("previous_secret_until", sa.BigInteger(), nullable=True),
+        sa.Column("cursor_seq", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("state IN ('enabled', 'disabled')", name=op.f("ck_webhook_endpoints_state")),
+        sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_webhook_endpoints_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_endpoints")),
+    )
+    with op.batch_alter_table("webhook_endpoints", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_webhook_endpoints_org_id"), ["org_id"], unique=False)
+
+    op.create_table(
+        "lists",
+        sa.Column("id", BYTE_TEXT, nullable=False),
+        sa.Column("org_id", BYTE_TEXT, nullable=False),
+        sa.Column("connection_id", BYTE_TEXT, nullable=False),
+        sa.Column("list_id", BYTE_TEXT, nullable=False),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("type", sa.Text(), nullable=True),
+        sa.Column("baseline_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_synced_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_added_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["connection_id"], ["connections.id"], name=op.f("fk_lists_connection_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lists")),
+        sa.UniqueConstraint("connection_id", "list_id", name=op.f("uq_lists_connection_id_list_id")),
+    )
+    op.create_table(
         "media",
         sa.Column("id", BYTE_TEXT, nullable=False),
         sa.Column("org_id", BYTE_TEXT, nullable=False),
@@ -133,11 +176,111 @@ def upgrade() -> None:
         sa.Column("duration", sa.Double(), nullable=True),
         sa.Column("sources", BYTE_TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("status_mask", sa.BigInteger(), nullable=False),
+        sa.Column("shown_type", BYTE_TEXT, nullable=False),
+        sa.Column("cached_at", sa.BigInteger(), nullable=False),
+        sa.Column("duration_key", sa.Double(), nullable=False),
+        sa.Column("pinned_at", sa.BigInteger(), nullable=True),
+        sa.Column("pinned_until", sa.BigInteger(), nullable=True),
+        sa.Column("pin_reason", sa.Text(), nullable=True),
         sa.CheckConstraint("type IN ('image', 'video', 'audio')", name=op.f("ck_media_type")),
         sa.ForeignKeyConstraint(["connection_id"], ["connections.id"], name=op.f("fk_media_connection_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_media")),
         sa.UniqueConstraint("connection_id", "media_id", name=op.f("uq_media_connection_id_media_id")),
     )
+    with op.batch_alter_table("media", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_media_by_cached_at",
+            ["connection_id", "cached_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("status_mask <> 0"),
+            postgresql_where=sa.text("status_mask <> 0"),
+        )
+        batch_op.create_index(
+            "ix_media_by_created_at",
+            ["connection_id", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("status_mask <> 0"),
+            postgresql_where=sa.text("status_mask <> 0"),
+        )
+        batch_op.create_index(
+            "ix_media_by_duration_key",
+            ["connection_id", "duration_key", "id"],
+            unique=False,
+            sqlite_where=sa.text("status_mask <> 0"),
+            postgresql_where=sa.text("status_mask <> 0"),
+        )
+
+    op.create_table(
+        "usage",
+        sa.Column("connection_id", BYTE_TEXT, nullable=False),
+        sa.Column("org_id", BYTE_TEXT, nullable=False),
+        sa.Column("live_count", sa.BigInteger(), nullable=False),
+        sa.Column("stored_count", sa.BigInteger(), nullable=False),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("reserved_bytes", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "live_count >= 0 AND stored_count >= 0 AND stored_bytes >= 0 AND reserved_bytes >= 0",
+            name=op.f("ck_usage_not_negative"),
+        ),
+        sa.ForeignKeyConstraint(["connection_id"], ["connections.id"], name=op.f("fk_usage_connection_id")),
+        sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_usage")),
+    )
+    with op.batch_alter_table("usage", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_usage_org_id"), ["org_id"], unique=False)
+
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", BYTE_TEXT, nullable=False),
+        sa.Column("org_id", BYTE_TEXT, nullable=False),
+        sa.Column("endpoint_id", BYTE_TEXT, nullable=False),
+        sa.Column("connection_id", BYTE_TEXT, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("event_id", BYTE_TEXT, nullable=False),
+        sa.Column("type", BYTE_TEXT, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("state", BYTE_TEXT, nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("last_status", sa.BigInteger(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("delivered_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("state IN ('pending', 'delivered', 'dead')", name=op.f("ck_webhook_deliveries_state")),
+        sa.ForeignKeyConstraint(
+            ["endpoint_id"], ["webhook_endpoints.id"], name=op.f("fk_webhook_deliveries_endpoint_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
+    )
+    with op.batch_alter_table("webhook_deliveries", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_webhook_deliveries_due",
+            ["endpoint_id", "connection_id", "seq"],
+            unique=False,
+            sqlite_where=sa.text("state = 'pending'"),
+            postgresql_where=sa.text("state = 'pending'"),
+        )
+        batch_op.create_index("ix_webhook_deliveries_log", ["endpoint_id", "id"], unique=False)
+
+    op.create_table(
+        "list_items",
+        sa.Column("list_pk", BYTE_TEXT, nullable=False),
+        sa.Column("media_pk", BYTE_TEXT, nullable=False),
+        sa.Column("org_id", BYTE_TEXT, nullable=False),
+        sa.Column("in_baseline", sa.Boolean(), nullable=False),
+        sa.Column("fingerprint", BYTE_TEXT, nullable=False),
+        sa.Column("first_added_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_added_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_synced_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["list_pk"], ["lists.id"], name=op.f("fk_list_items_list_pk")),
+        sa.ForeignKeyConstraint(["media_pk"], ["media.id"], name=op.f("fk_list_items_media_pk")),
+        sa.PrimaryKeyConstraint("list_pk", "media_pk", name=op.f("pk_list_items")),
+    )
+    with op.batch_alter_table("list_items", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_list_items_media_pk"), ["media_pk"], unique=False)
+
     op.create_table(
         "variants",
         sa.Column("id", BYTE_TEXT, nullable=False),
@@ -169,6 +312,8 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("lease_holder", BYTE_TEXT, nullable=True),
         sa.Column("lease_expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("reserved_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("kept_out", sa.Text(), nullable=True),
         sa.CheckConstraint("(status = 'stored') = (blob_id IS NOT NULL)", name=op.f("ck_variants_blob")),
         sa.CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name=op.f("ck_variants_lease")),
         sa.CheckConstraint(
@@ -195,6 +340,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("retained_blob_id IS NOT NULL"),
             postgresql_where=sa.text("retained_blob_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_variants_stored",
+            ["connection_id", "stored_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("status = 'stored'"),
+            postgresql_where=sa.text("status = 'stored'"),
         )
         batch_op.create_index(
             "ix_variants_storing",
