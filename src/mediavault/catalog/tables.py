@@ -11,14 +11,17 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 
@@ -46,6 +49,11 @@ class BlobState(StrEnum):
 
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
+
+
+def is_in(column: Column[str], state: StrEnum) -> ColumnElement[bool]:
+    """The column has that value, written out: a planner cannot match a parameter with a partial index."""
+    return column == literal_column(f"'{state.value}'")
 
 
 metadata = MetaData(
@@ -173,6 +181,7 @@ variants = Table(
     _one_of("status", Status),
     CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name="lease"),
     CheckConstraint("(status = 'stored') = (blob_id IS NOT NULL)", name="blob"),
+    CheckConstraint("status <> 'stored' OR retained_blob_id IS NULL", name="retained"),
 )
 
 
@@ -186,10 +195,14 @@ _partial(
     variants.c.connection_id,
     variants.c.origin_expires_at,
     variants.c.id,
+    variants.c.run_at,
 )
 _partial("ix_variants_storing", "status = 'storing'", variants.c.connection_id, variants.c.lease_expires_at)
 _partial("ix_variants_retained", "retained_blob_id IS NOT NULL", variants.c.removed_at)
-Index("ix_variants_connection", variants.c.connection_id, variants.c.status)
+Index("ix_variants_connection", variants.c.connection_id, variants.c.status, variants.c.id)
+# Without these two, deleting a blob's row would look at every variant for one that refers to it.
+_partial("ix_variants_blob", "blob_id IS NOT NULL", variants.c.blob_id)
+_partial("ix_variants_retained_blob", "retained_blob_id IS NOT NULL", variants.c.retained_blob_id)
 
 blobs = Table(
     "blobs",
@@ -208,13 +221,16 @@ blobs = Table(
     CheckConstraint("state = 'live' OR refs = 0", name="only_live_is_referenced"),
 )
 _partial("ix_blobs_same_bytes", "state = 'live'", blobs.c.org_id, blobs.c.sha256)
-_partial("ix_blobs_unsettled", "state <> 'live'", blobs.c.state, blobs.c.id)
+_partial("ix_blobs_writing", "state = 'writing'", blobs.c.id)
+_partial("ix_blobs_doomed", "state = 'doomed'", blobs.c.id)
 
-#: One row a committed transition, written in its transaction (reliability, invariant 11).
+#: One row a committed transition, written in its transaction (reliability, invariant 11). The sequence orders the
+#: events of one variant: its row is locked from the move to the commit.
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", ByteText, primary_key=True),
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", ByteText, nullable=False, unique=True),
     Column("org_id", ByteText, nullable=False),
     Column("connection_id", ByteText, nullable=False),
     Column("variant_id", ByteText, nullable=False),

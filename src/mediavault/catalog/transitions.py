@@ -9,15 +9,25 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Update, bindparam, insert, literal, null, update
+from sqlalchemy import Update, bindparam, func, insert, literal, null, select, update
 
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.references import release
 from mediavault.catalog.tables import outbox, variants
 from mediavault.domain.lifecycle import BY_LEASEHOLDER, TRANSITIONS, Event, Status
 from mediavault.errors import LostRace
 
-_RECORD = insert(outbox).values({column: bindparam(column.name) for column in outbox.c})
+_RECORD = (
+    insert(outbox).values({column: bindparam(column.name) for column in outbox.c if column.name != "sequence"}).inline()
+)
+_BLOB_OF = (
+    select(variants.c.blob_id, variants.c.retained_blob_id)
+    .where(variants.c.id == bindparam("variant_id"))
+    .with_for_update(key_share=True)
+)
+#: Events that end a reference to a blob. A removed variant keeps it for the undo window.
+_LETS_GO = {Event.STORED: 1, Event.DAMAGED: 0}
 
 
 @dataclass(frozen=True)
@@ -34,9 +44,13 @@ class Moved:
 def apply(
     variant_id: str, event: Event, *, at: int, fence: int | None = None, reason: str | None = None, **columns: Any
 ) -> Operation[Moved]:
-    """Move a variant and record the move. `columns` are set with it. Raises LostRace."""
+    """Move a variant and record the move. `columns` are set with it. Raises LostRace.
+
+    A stored variant lets go of the bytes retained from before its removal; a damaged one of its bad bytes.
+    """
     if (event in BY_LEASEHOLDER) != (fence is not None):
         raise TypeError(f"{event} {'needs' if fence is None else 'takes no'} fence")
+    released = yield from _released(variant_id, event)
     values = {f"set_{name}": value for name, value in columns.items()}
     move = _move(event, frozenset(columns))
     rows = yield Do(move, {"variant_id": variant_id, "at": at, "held_fence": fence, **values})
@@ -55,7 +69,17 @@ def apply(
             "created_at": at,
         },
     )
+    if released is not None:
+        yield from release(released)
     return Moved(variant_id, org_id, connection_id, TRANSITIONS[event].target, new_fence)
+
+
+def _released(variant_id: str, event: Event) -> Operation[str | None]:
+    """The blob the variant will no longer refer to, with the variant locked until the commit."""
+    if event not in _LETS_GO:
+        return None
+    rows = yield Do(_BLOB_OF, {"variant_id": variant_id})
+    return rows[0][_LETS_GO[event]] if rows else None
 
 
 @cache
@@ -65,6 +89,8 @@ def _move(event: Event, columns: frozenset[str]) -> Update:
     statement = update(variants).where(variants.c.id == bindparam("variant_id"), variants.c.status.in_(sources))
     if event in BY_LEASEHOLDER:
         statement = statement.where(variants.c.fence == bindparam("held_fence"))
+    if event is Event.RESTORED:
+        statement = statement.where(variants.c.retained_blob_id.is_not(None))
     statement = statement.values(status=transition.target.value, changed_at=bindparam("at"), **_lease(event))
     statement = statement.values({name: bindparam(f"set_{name}") for name in sorted(columns)})
     return statement.values(_blob(event)).returning(variants.c.org_id, variants.c.connection_id, variants.c.fence)
@@ -78,10 +104,13 @@ def _lease(event: Event) -> dict[str, Any]:
 
 
 def _blob(event: Event) -> dict[str, Any]:
-    """Where the bytes of a variant stand after the event: a removed one keeps them for the undo window."""
+    """Where the bytes of a variant stand after the event: a removed one keeps them for the undo window.
+
+    `removed_at` stays with the retained bytes when the variant is seen again, so that the window still ends.
+    """
     if event is Event.REMOVED:
         return {
-            "retained_blob_id": variants.c.blob_id,
+            "retained_blob_id": func.coalesce(variants.c.blob_id, variants.c.retained_blob_id),
             "blob_id": null(),
             "removed_at": bindparam("at"),
             "stored_at": null(),
@@ -95,6 +124,6 @@ def _blob(event: Event) -> dict[str, Any]:
         }
     if event is Event.DAMAGED:
         return {"blob_id": null(), "stored_at": null()}
-    if event is Event.SEEN_AGAIN:
-        return {"removed_at": null()}
+    if event is Event.STORED:
+        return {"retained_blob_id": null(), "removed_at": null()}
     return {}

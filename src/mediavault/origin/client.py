@@ -1,11 +1,12 @@
 """The one guarded HTTP client. Every address is checked where it is dialled, literals and redirects included."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
@@ -18,6 +19,7 @@ from mediavault.origin.addresses import AllowList, check
 
 _MOST_REMEMBERED_NAMES = 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNSENDABLE = re.compile(r"[^\x21-\x7e]")
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError, UnicodeError)
 
 
@@ -102,7 +104,7 @@ class GuardedClient:
                     return
             finally:
                 raw.close()
-            url = urljoin(url, location)
+            url = _redirected(url, location)
         raise OriginError(f"the origin redirected more than {self._config.largest_redirects} times")
 
     @asynccontextmanager
@@ -121,7 +123,9 @@ class GuardedClient:
     ) -> aiohttp.ClientResponse:
         target = _checked(url)
         try:
-            return await self._session.request(method, target, headers=headers, data=body, allow_redirects=False)
+            return await self._session.request(
+                method, target, headers=headers, data=body, allow_redirects=False, skip_auto_headers=("Content-Type",)
+            )
         except _FAILURES as error:
             raise OriginUnavailable(f"{target.host} cannot be reached: {_said(error)}") from error
 
@@ -130,10 +134,20 @@ class GuardedClient:
         await self._session.close()
 
 
-def _checked(url: str) -> URL:
-    """The URL, sent exactly as it was written: a signature may cover its spelling."""
+def _redirected(url: str, location: str) -> str:
     try:
-        target = URL(url, encoded=True)
+        return urljoin(url, location)
+    except ValueError:
+        raise OriginError("the origin redirects to what is no URL") from None
+
+
+def _checked(url: str) -> URL:
+    """The URL, sent exactly as it was written: a signature may cover its spelling.
+
+    Only what cannot stand in a request line is escaped, as browsers do: spaces, control and non-ASCII characters.
+    """
+    try:
+        target = URL(_UNSENDABLE.sub(lambda found: quote(found[0]), url), encoded=True)
         usable = target.scheme in {"http", "https"} and bool(target.host) and target.port is not None
     except ValueError:
         usable = False

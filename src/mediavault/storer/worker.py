@@ -7,7 +7,6 @@ from mediavault.catalog import leases
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.leases import Claim
 from mediavault.domain.times import Now
-from mediavault.errors import VaultError
 from mediavault.storer.store_variant import StoreVariant
 from mediavault.telemetry import Events, logger
 
@@ -45,7 +44,7 @@ class Worker:
             self._work.clear()
             try:
                 claimed = await self._claim_all_there_is_room_for()
-            except VaultError:
+            except Exception:  # the loop outlives whatever it met
                 logger().exception(Events.WORKER_FAILED, worker="storer")
                 claimed = False
             if not claimed:
@@ -53,13 +52,13 @@ class Worker:
 
     async def _claim_all_there_is_room_for(self) -> bool:
         claimed = False
-        while len(self._stores) < self._config.stores_at_once:
+        while len(self._stores) < self._config.stores_at_once and self._store.has_room():
             claim = await self._catalog.run(leases.claim, self._holder, self._lease_ms, self._now())
             if claim is None:
                 return claimed
             self._start(claim)
             claimed = True
-        return False  # no room: wait for a store to end
+        return False  # wait for a store to end, or for free space
 
     def _start(self, claim: Claim) -> None:
         task = asyncio.create_task(self._run_store(claim))

@@ -39,11 +39,18 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'live'"),
         )
         batch_op.create_index(
-            "ix_blobs_unsettled",
-            ["state", "id"],
+            "ix_blobs_writing",
+            ["id"],
             unique=False,
-            sqlite_where=sa.text("state <> 'live'"),
-            postgresql_where=sa.text("state <> 'live'"),
+            sqlite_where=sa.text("state = 'writing'"),
+            postgresql_where=sa.text("state = 'writing'"),
+        )
+        batch_op.create_index(
+            "ix_blobs_doomed",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'doomed'"),
+            postgresql_where=sa.text("state = 'doomed'"),
         )
 
     op.create_table(
@@ -63,6 +70,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "outbox",
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("id", BYTE_TEXT, nullable=False),
         sa.Column("org_id", BYTE_TEXT, nullable=False),
         sa.Column("connection_id", BYTE_TEXT, nullable=False),
@@ -70,7 +78,8 @@ def upgrade() -> None:
         sa.Column("event", BYTE_TEXT, nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+        sa.PrimaryKeyConstraint("sequence", name=op.f("pk_outbox")),
+        sa.UniqueConstraint("id", name=op.f("uq_outbox_id")),
     )
     op.create_table(
         "api_keys",
@@ -171,6 +180,7 @@ def upgrade() -> None:
         sa.Column("lease_expires_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("(status = 'stored') = (blob_id IS NOT NULL)", name=op.f("ck_variants_blob")),
         sa.CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name=op.f("ck_variants_lease")),
+        sa.CheckConstraint("status <> 'stored' OR retained_blob_id IS NULL", name=op.f("ck_variants_retained")),
         sa.CheckConstraint(
             "status IN ('edge_only', 'pending', 'storing', 'stored', 'removed')", name=op.f("ck_variants_status")
         ),
@@ -181,10 +191,24 @@ def upgrade() -> None:
         sa.UniqueConstraint("media_pk", "label", name=op.f("uq_variants_media_pk_label")),
     )
     with op.batch_alter_table("variants", schema=None) as batch_op:
-        batch_op.create_index("ix_variants_connection", ["connection_id", "status"], unique=False)
+        batch_op.create_index("ix_variants_connection", ["connection_id", "status", "id"], unique=False)
+        batch_op.create_index(
+            "ix_variants_blob",
+            ["blob_id"],
+            unique=False,
+            sqlite_where=sa.text("blob_id IS NOT NULL"),
+            postgresql_where=sa.text("blob_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_variants_retained_blob",
+            ["retained_blob_id"],
+            unique=False,
+            sqlite_where=sa.text("retained_blob_id IS NOT NULL"),
+            postgresql_where=sa.text("retained_blob_id IS NOT NULL"),
+        )
         batch_op.create_index(
             "ix_variants_pending",
-            ["connection_id", "origin_expires_at", "id"],
+            ["connection_id", "origin_expires_at", "id", "run_at"],
             unique=False,
             sqlite_where=sa.text("status = 'pending'"),
             postgresql_where=sa.text("status = 'pending'"),
