@@ -20,7 +20,7 @@ from mediavault.data_folder import DataFolder
 from mediavault.domain.signed_url import UrlSigner
 from mediavault.domain.times import Now
 from mediavault.edge.cache import EdgeCache
-from mediavault.errors import VaultError, WrongMasterKey
+from mediavault.errors import Conflict, VaultError, WrongMasterKey
 from mediavault.origin.access_api import AccessApi
 from mediavault.origin.client import GuardedClient
 from mediavault.origin.pacing import Pacing
@@ -86,7 +86,7 @@ async def open_foundation(config: Config, now: Now = milliseconds, *, visiting: 
         sealer = Sealer(master_key)
         await _check_master_key(catalog, sealer, folder, made=made)
         authorising = Authorising(catalog, now)
-        first_key = await authorising.bootstrap(config.bootstrap_api_key)
+        first_key = await _first_key(config, authorising)
         undo.pop_all()
     new_master_key = str(config.data / "master.key") if made else None
     given = config.bootstrap_api_key is not None
@@ -103,6 +103,16 @@ async def _check_master_key(catalog: Catalog, sealer: Sealer, folder: DataFolder
         raise WrongMasterKey(
             f"the master key of this vault is missing: put {folder.path / 'master.key'} back from your backup"
         ) from None
+
+
+async def _first_key(config: Config, authorising: Authorising) -> NewKey | None:
+    """Made by whoever has the API: the other roles may know nothing of the key that was given to it."""
+    if config.role not in {Role.ALL, Role.API}:
+        return None
+    try:
+        return await authorising.bootstrap(config.bootstrap_api_key)
+    except Conflict:  # another process on this catalog is making it now
+        return None
 
 
 @dataclass

@@ -88,10 +88,10 @@ async def test_connections_take_turns(catalog):
 
 async def test_a_connection_has_no_more_in_flight_than_it_may(catalog):
     owner = await tenant(catalog, max_inflight=2)
-    ids = [await owner.variant(str(n)) for n in range(3)]
+    ids = [await owner.variant(str(n), expires_at=NOW + n) for n in range(3)]
     await owner.queue(*ids)
     first = await owner.claim()
-    assert await claimed(owner) is not None
+    assert await claimed(owner) == ids[1]
     assert await claimed(owner) is None
     await catalog.run(transitions.apply, first.variant_id, Event.GIVEN_UP, at=NOW, fence=first.fence)
     assert await claimed(owner) == ids[2]

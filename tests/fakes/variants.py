@@ -81,6 +81,12 @@ async def view(seen: Seen, **headers: str) -> tuple[int, str] | None:
     return answer.status, hashlib.sha256(answer.body).hexdigest()
 
 
+async def status(seen: Seen, **headers: str) -> int | None:
+    """Status of a GET; None where the client saw the connection break."""
+    got = await view(seen, **headers)
+    return None if got is None else got[0]
+
+
 async def raw(url: str, *requests: bytes) -> bytes:
     """Everything a server says to requests written on one connection; `{path}` in them is the URL's.
 

@@ -3,7 +3,9 @@
 import re
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -91,7 +93,7 @@ def test_operation_ids_are_unique():
     assert len(set(ids)) == len(ids)
 
 
-def contents():
+def contents() -> Iterator[tuple[str, Any]]:
     for _, path, operation in OPERATIONS:
         yield path, operation.get("requestBody", {"content": {}})["content"]
         for answer in operation["responses"].values():

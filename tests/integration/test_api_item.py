@@ -1,6 +1,7 @@
 """`GET /v2/vault-plus/media/{mediaId}`: every answer it gives, held against the API document and the seed."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ async def ask(vault: RunningVault, media_id, **how):
 async def second_organisation(vault: RunningVault, scopes=tuple(Scope)) -> str:
     authorising = vault.vault.foundation.authorising
     await authorising.create_organisation("other")
-    return (await authorising.create_key("other", scopes)).secret
+    return str((await authorising.create_key("other", scopes)).secret)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ async def test_anothers_connection_answers_like_one_that_does_not_exist(vault: R
     assert answers == answers[:1] * len(answers)
 
 
-def _stable(answer):
+def _stable(answer: Any) -> list[tuple[str, str]]:
     return sorted(
         (name, value) for name, value in answer.headers.items() if name.lower() not in {"date", "x-request-id"}
     )
@@ -177,7 +178,7 @@ async def test_head_answers_like_get_without_the_body(vault: RunningVault):
             assert headed.headers[name] == got.headers[name]
 
 
-def _headers(connection):
+def _headers(connection: str) -> list[tuple[bytes, bytes]]:
     return [(b"apiKey", KEY.encode()), (b"x-connection-id", connection.encode())]
 
 

@@ -1,8 +1,9 @@
 """Secrets that went in come out nowhere: no answer and no log line of any error holds one."""
 
 import json
+from typing import Any
 
-from fakes.raw_http import raw
+from fakes.raw_http import RawAnswer, raw
 from fakes.vaults import AURORA
 from mediavault.platform.creators import USER_AGENT
 from mediavault.platform.faults import Fault
@@ -19,16 +20,16 @@ async def test_secrets_are_in_no_answer_and_no_log_line_of_any_error(vault, caps
     headers = {"X-Own": f"{CANARY}-header"}
     said: list[bytes] = []
 
-    def named(connection):
+    def named(connection: bytes) -> list[tuple[bytes, bytes]]:
         return [(b"apiKey", key.encode()), (b"x-connection-id", connection)]
 
-    async def say(method, target, **how):
+    async def say(method: str, target: str, **how: Any) -> RawAnswer:
         answer = await raw(vault.api_url, method, target, named(how.pop("connection", b"")), **how)
         assert answer is not None
         said.append(repr(answer.headers).encode() + answer.body)
         return answer
 
-    def given(**more):
+    def given(**more: Any) -> bytes:
         whole = {
             "cookie": cookie,
             "userAgent": USER_AGENT,

@@ -70,6 +70,16 @@ async def test_what_it_prints_works_while_it_serves(tmp_path):
         assert (await demo.stop(signal.SIGINT)).code == 0
 
 
+async def test_interrupted_before_everything_is_stored_it_says_so(tmp_path):
+    async with program("demo", "--data", "data", *PORTS, cwd=tmp_path) as demo:
+        async with asyncio.timeout(20):
+            while "sandbox platform" not in demo.err:  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.005)
+        ended = await demo.stop(signal.SIGINT)
+    assert (ended.code, ended.out) == (130, "")
+    assert "Traceback" not in ended.err
+
+
 async def test_a_port_in_use_is_a_clear_error(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -95,26 +95,30 @@ async def test_a_download_in_flight_ends_within_the_drain_time(tmp_path, sandbox
 
 
 async def test_a_longer_download_is_cut_and_does_not_look_whole(tmp_path, sandbox, upstream):
-    async with serve(tmp_path / "data", DRAIN_SECONDS="0.3", **upstream) as vault:
-        async with slow_download(vault, sandbox, size=8_000_000, rate=400_000) as response:
-            began = asyncio.get_running_loop().time()
-            vault.send(signal.SIGTERM)
-            with pytest.raises(aiohttp.ClientError):
-                await response.content.read()
-            ended = await vault.ended()
-            assert asyncio.get_running_loop().time() - began < 8
+    async with (
+        serve(tmp_path / "data", DRAIN_SECONDS="0.3", **upstream) as vault,
+        slow_download(vault, sandbox, size=8_000_000, rate=400_000) as response,
+    ):
+        began = asyncio.get_running_loop().time()
+        vault.send(signal.SIGTERM)
+        with pytest.raises(aiohttp.ClientError):
+            await response.content.read()
+        ended = await vault.ended()
+        assert asyncio.get_running_loop().time() - began < 8
     assert ended.code == 0
     assert "Traceback" not in ended.err
 
 
 async def test_a_second_interrupt_ends_a_drain_at_once(tmp_path, sandbox, upstream):
-    async with serve(tmp_path / "data", DRAIN_SECONDS="60", **upstream) as vault:
-        async with slow_download(vault, sandbox, size=8_000_000, rate=100_000):
-            vault.send(signal.SIGINT)
-            async with asyncio.timeout(10):
-                while "draining" not in vault.err:  # noqa: ASYNC110 - another process writes it
-                    await asyncio.sleep(0.02)
-            assert (await vault.stop(signal.SIGINT)).code == -signal.SIGINT
+    async with (
+        serve(tmp_path / "data", DRAIN_SECONDS="60", **upstream) as vault,
+        slow_download(vault, sandbox, size=8_000_000, rate=100_000),
+    ):
+        vault.send(signal.SIGINT)
+        async with asyncio.timeout(10):
+            while "draining" not in vault.err:  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.02)
+        assert (await vault.stop(signal.SIGINT)).code == -signal.SIGINT
 
 
 async def test_what_lies_in_the_data_folder_is_its_owners_alone(tmp_path):

@@ -131,6 +131,7 @@ async def test_what_a_killed_storer_held_is_stored_by_the_next_and_a_running_one
         assert stalled.hits == 1
 
 
+@pytest.mark.slow
 async def test_two_of_a_role_may_not_share_a_folder(tmp_path, roles):
     storer = await roles.start("storer", "shared")
     await storer.ready()

@@ -84,7 +84,10 @@ def demo(
     platform_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the sandbox platform.")] = 8082,
     exit_: Annotated[bool, typer.Option("--exit", help="Stop when everything is stored.")] = False,
 ) -> None:
-    """Start the sandbox platform and a vault, let a creator's media pass, and wait until they are stored."""
+    """Start the sandbox platform and a vault, let a creator's media pass, and wait until they are stored.
+
+    Ctrl-C ends it: with status 0 when everything was shown, 130 before.
+    """
     from mediavault.cli import demonstration
     from mediavault.config import read_config
 

@@ -33,6 +33,16 @@ class Server(uvicorn.Server):
         """Nothing to capture."""
         yield
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop. Whatever ends it, nothing is listened on afterwards."""
+        try:
+            await super().serve(sockets)
+        finally:
+            for listening in getattr(self, "servers", []):
+                listening.close()
+            for listener in sockets or []:
+                listener.close()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept."""
         await super().startup(sockets)
@@ -111,7 +121,7 @@ class Running:
             await asyncio.wait([awaited, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in self._tasks:
                 if task.done():
-                    raise VaultError("a server ended by itself") from task.exception()
+                    raise VaultError("a server ended by itself") from None if task.cancelled() else task.exception()
         finally:
             awaited.cancel()
             with contextlib.suppress(asyncio.CancelledError):

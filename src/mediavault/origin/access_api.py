@@ -142,7 +142,9 @@ class AccessApi:
 async def _whole(response: Response) -> Answer:
     body = await response.read(LARGEST_ANSWER)
     encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "gzip":
+    if not body:  # an answer to HEAD names the encoding of what it does not hold
+        pass
+    elif encoding == "gzip":
         body = _gunzipped(body)
     elif encoding not in {"", "identity"}:
         raise UpstreamError(f"the upstream answers in {encoding[:20]!r}, which was not asked")
@@ -156,6 +158,6 @@ def _gunzipped(body: bytes) -> bytes:
         whole = unzip.decompress(body, LARGEST_ANSWER)
     except zlib.error as error:
         raise UpstreamError("the upstream's gzip is broken") from error
-    if unzip.unconsumed_tail or not unzip.eof:
-        raise UpstreamError("the upstream's gzip is cut off or too large")
+    if unzip.unconsumed_tail or unzip.unused_data or not unzip.eof:
+        raise UpstreamError("the upstream's gzip is cut off, too large, or has something behind it")
     return whole

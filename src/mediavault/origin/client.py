@@ -126,6 +126,8 @@ class GuardedClient:
             return await self._session.request(
                 method, target, headers=headers, data=body, allow_redirects=False, skip_auto_headers=("Content-Type",)
             )
+        except aiohttp.InvalidURL:
+            raise AddressDenied("the host of the URL is none that may be dialled") from None
         except _FAILURES as error:
             raise OriginUnavailable(f"{target.host} cannot be reached: {_said(error)}") from error
 
@@ -162,8 +164,6 @@ def _said(error: BaseException) -> str:
     """The error in words that hold no URL: an origin's URL is a secret."""
     if isinstance(error, aiohttp.ClientResponseError):
         return f"{type(error).__name__} {error.status}"
-    if isinstance(error, aiohttp.InvalidURL):
-        return "invalid URL"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
@@ -184,7 +184,22 @@ class _NamedHosts(AbstractResolver):
                 self._granted[(result["host"], port)] = None
             while len(self._granted) > _MOST_REMEMBERED_NAMES:
                 self._granted.pop(next(iter(self._granted)))
-        return results
+            return results
+        return self._permitted(results)
+
+    def _permitted(self, results: list[ResolveResult]) -> list[ResolveResult]:
+        """Those that may be dialled: aiohttp races several addresses, and would lose the reason why all were denied."""
+        permitted, denied = [], None
+        for result in results:
+            try:
+                check(result["host"], result["port"], self._allow)
+            except AddressDenied as error:
+                denied = error
+            else:
+                permitted.append(result)
+        if denied is not None and not permitted:
+            raise denied
+        return permitted
 
     def granted(self, address: str, port: int) -> bool:
         """Whether an allowed name stands for this address and port."""

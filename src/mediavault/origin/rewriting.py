@@ -124,16 +124,20 @@ def _duration(given: Any) -> float | None:
 
 
 def _urls(node: dict[str, Any]) -> Iterator[FoundUrl]:
-    files = node.get("files")
-    for label, file in files.items() if isinstance(files, dict) else ():
+    files = _object(node.get("files"))
+    for label, file in files.items():
         if isinstance(file, dict):
             yield from _url(label, file, "url")
             yield from _sources(file)
         else:
             yield from _url(label, files, label)
-    heights = node.get("videoSources")
-    for label in heights if isinstance(heights, dict) else ():
+    heights = _object(node.get("videoSources"))
+    for label in heights:
         yield from _url(label, heights, label)
+
+
+def _object(given: Any) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {}
 
 
 def _sources(file: dict[str, Any]) -> Iterator[FoundUrl]:

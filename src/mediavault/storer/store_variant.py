@@ -19,7 +19,16 @@ from mediavault.catalog.variants import Variant
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.times import HOUR, MINUTE, SECOND, Now
 from mediavault.edge.cache import EdgeCache
-from mediavault.errors import AddressDenied, BlobCorrupt, BlobError, DiskFull, LostRace, OriginRefused, VaultError
+from mediavault.errors import (
+    AddressDenied,
+    BlobCorrupt,
+    BlobError,
+    CatalogError,
+    DiskFull,
+    LostRace,
+    OriginRefused,
+    VaultError,
+)
 from mediavault.telemetry import Events, logger
 from mediavault.vault.fill import Filled
 from mediavault.vault.filling import Filling
@@ -70,6 +79,9 @@ class StoreVariant:
             await self._blobs.delete(blob_key(claim.org_id, claim.blob_id))
         except VaultError as error:
             await self._failed(claim, variant, error)
+        except asyncio.CancelledError:
+            await self._give_back(claim)
+            raise
         else:
             self._edge.drop(claim.variant_id)
             logger().info(Events.STORED, variant_id=claim.variant_id, size_bytes=stored.size_bytes)
@@ -160,6 +172,20 @@ class StoreVariant:
         with suppress(LostRace):
             await self._catalog.run(
                 transitions.apply, claim.variant_id, event, at=now, fence=claim.fence, reason=reason, **columns
+            )
+
+    async def _give_back(self, claim: Claim) -> None:
+        """The vault is stopping: no failure of the variant, and no crash of its storer."""
+        now = self._now()
+        with suppress(LostRace, CatalogError):  # else the next start takes it back
+            await self._catalog.run(
+                transitions.apply,
+                claim.variant_id,
+                Event.RELEASED,
+                at=now,
+                fence=claim.fence,
+                reason="the vault was stopped",
+                run_at=now,
             )
 
     async def _has_new_url(self, variant: Variant | None) -> bool:

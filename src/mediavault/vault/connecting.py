@@ -127,6 +127,8 @@ class Connecting:
         """Check the session upstream and keep it; the user's living connection is updated instead of a second one."""
         base_url = self._base_url(request.upstream)
         session = _session(request.cookie, request.user_agent, request.upstream.headers if request.upstream else {})
+        permissions = _texts(request.permissions or [])
+        reference = _text(request.client_reference_id, "clientReferenceId")
         user = await self._user_of(Upstream(f"import {org_id} {base_url}", base_url, session))
         owner = await organisations.organisation(self._catalog, org_id)
         now = self._now()
@@ -137,8 +139,8 @@ class Connecting:
             upstream_base_url=base_url,
             upstream_user_id=str(user.id),
             user_data=msgspec.json.encode(_user_data(user)).decode(),
-            permissions=msgspec.json.encode(_texts(request.permissions or [])).decode(),
-            client_reference_id=_text(request.client_reference_id, "clientReferenceId"),
+            permissions=msgspec.json.encode(permissions).decode(),
+            client_reference_id=reference,
             session=self._sealer.seal(msgspec.msgpack.encode(session), _place(org_id, base_url, str(user.id))),
             vault_plus_enabled=organisation_settings(owner.settings).auto_enable_for_new_connections,
             settings_overrides=None,
