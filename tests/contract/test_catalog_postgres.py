@@ -18,7 +18,7 @@ from mediavault.catalog import variants as catalog_variants
 from mediavault.catalog.database import Catalog, CatalogConfig, open_catalog
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.variants import Views
-from mediavault.errors import CatalogError, CatalogUnavailable
+from mediavault.errors import CatalogError, CatalogUnavailable, ConfigError
 
 pytestmark = pytest.mark.postgres
 
@@ -62,16 +62,20 @@ async def test_a_server_that_is_down_is_unavailable():
     [
         {"netloc": "nobody:wrong@{host}"},
         {"path": "/no_such_database"},
-        {"query": "sslmode=nonsense"},
-        {"netloc": "postgres@127.0.0.1:notaport"},
     ],
 )
-async def test_a_url_that_leads_nowhere_is_an_error_of_ours(postgres_database, change):
+async def test_a_server_that_does_not_let_us_in_is_an_error_of_ours(postgres_database, change):
     parts = urlsplit(postgres_database)
     change = {name: value.replace("{host}", f"{parts.hostname}:{parts.port}") for name, value in change.items()}
     with pytest.raises(CatalogError) as refused:
         await open_catalog(CatalogConfig(parts._replace(**change).geturl()))
     assert not isinstance(refused.value, CatalogUnavailable)
+
+
+@pytest.mark.parametrize("rest", ["postgres@127.0.0.1:notaport/x", "postgres@127.0.0.1/x?sslmode=nonsense"])
+async def test_a_url_that_makes_no_sense_is_the_operators_mistake(rest):
+    with pytest.raises(ConfigError):
+        await open_catalog(CatalogConfig(f"postgresql://{rest}"))
 
 
 async def test_a_url_may_carry_the_options_of_libpq(postgres_database):

@@ -18,6 +18,7 @@ _TRIES = 5
 _MAY_PASS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a session that was ended while its connection lay in the pool
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.InvalidTransactionStateError,

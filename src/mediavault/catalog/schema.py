@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from mediavault.catalog import sqlite
-from mediavault.errors import CatalogError, CatalogUnavailable, SchemaTooNew
+from mediavault.errors import CatalogError, CatalogUnavailable, ConfigError, SchemaTooNew
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x6D656469  # two processes starting at once migrate one after the other
@@ -60,7 +60,7 @@ def _upgrade_sqlite(path: Path) -> None:
 
 
 async def upgrade_postgres(url: str) -> None:
-    """Upgrade a PostgreSQL database. Raises SchemaTooNew, CatalogError."""
+    """Upgrade a PostgreSQL database. Raises SchemaTooNew, CatalogError, ConfigError."""
     import asyncpg
     from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -75,6 +75,8 @@ async def upgrade_postgres(url: str) -> None:
             await connection.run_sync(upgrade)
     except SQLAlchemyError as error:
         raise _translated("PostgreSQL", error) from error
+    except ValueError as error:
+        raise ConfigError(f"the database URL cannot be used: {error}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise translated(error) from error
     finally:
