@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +14,13 @@ from mediavault.api.control import Control
 from mediavault.api.media import Media
 from mediavault.blobs.disk import DiskBlobs
 from mediavault.catalog import leases
-from mediavault.catalog.database import Catalog, open_catalog
+from mediavault.catalog.database import Catalog, open_catalog, sqlite_path
 from mediavault.config import Config, Role
 from mediavault.data_folder import DataFolder
 from mediavault.domain.signed_url import UrlSigner
 from mediavault.domain.times import Now
 from mediavault.edge.cache import EdgeCache
-from mediavault.errors import VaultError
+from mediavault.errors import Conflict, VaultError, WrongMasterKey
 from mediavault.origin.access_api import AccessApi
 from mediavault.origin.client import GuardedClient
 from mediavault.origin.pacing import Pacing
@@ -55,6 +57,8 @@ class Foundation:
     authorising: Authorising
     #: Made just now, at the first start: the only time its secret is known.
     first_key: NewKey | None
+    #: Whether the first key's secret was given, and is known to whoever gave it.
+    first_key_given: bool
     #: Where a master key was made just now.
     new_master_key: str | None
 
@@ -64,30 +68,51 @@ class Foundation:
         self.folder.release()
 
 
-async def open_foundation(config: Config, now: Now = milliseconds) -> Foundation:
-    """Lock the data folder, open the catalog, check the master key. Raises ConfigError, CatalogError."""
-    folder = DataFolder(config.data)
-    folder.lock(config.role)
-    try:
-        made = False
-        master_key = config.master_key
-        if master_key is None:
-            master_key, made = folder.master_key()
+async def open_foundation(config: Config, now: Now = milliseconds, *, visiting: bool = False) -> Foundation:
+    """Lock the data folder, open the catalog, check the master key. Raises ConfigError, CatalogError.
+
+    A visitor serves nothing: it shares the folder with every process that shares its catalog.
+    """
+    async with AsyncExitStack() as undo:
+        folder = DataFolder(config.data)
+        undo.callback(folder.release)
+        if visiting and sqlite_path(config.catalog.url) is None:
+            folder.visit()
+        else:
+            folder.lock(config.role)
+        master_key, made = (config.master_key, False) if config.master_key else folder.master_key()
         catalog = await open_catalog(config.catalog)
-    except BaseException:
-        folder.release()
-        raise
-    try:
+        undo.push_async_callback(catalog.close)
         sealer = Sealer(master_key)
-        await check_master_key(catalog, sealer)
+        await _check_master_key(catalog, sealer, folder, made=made)
         authorising = Authorising(catalog, now)
-        first_key = await authorising.bootstrap(config.bootstrap_api_key)
-    except BaseException:
-        await catalog.close()
-        folder.release()
-        raise
+        first_key = await _first_key(config, authorising)
+        undo.pop_all()
     new_master_key = str(config.data / "master.key") if made else None
-    return Foundation(folder, catalog, sealer, authorising, first_key, new_master_key)
+    given = config.bootstrap_api_key is not None
+    return Foundation(folder, catalog, sealer, authorising, first_key, given, new_master_key)
+
+
+async def _check_master_key(catalog: Catalog, sealer: Sealer, folder: DataFolder, *, made: bool) -> None:
+    try:
+        await check_master_key(catalog, sealer)
+    except WrongMasterKey:
+        if not made:
+            raise
+        folder.forget_master_key()
+        raise WrongMasterKey(
+            f"the master key of this vault is missing: put {folder.path / 'master.key'} back from your backup"
+        ) from None
+
+
+async def _first_key(config: Config, authorising: Authorising) -> NewKey | None:
+    """Made by whoever has the API: the other roles may know nothing of the key that was given to it."""
+    if config.role not in {Role.ALL, Role.API}:
+        return None
+    try:
+        return await authorising.bootstrap(config.bootstrap_api_key)
+    except Conflict:  # another process on this catalog is making it now
+        return None
 
 
 @dataclass
@@ -105,32 +130,42 @@ class Vault:
     sweeps: Sweeps
     client: GuardedClient
     now: Now
-    _background: list[asyncio.Task[None]] = field(default_factory=list)
+    _counting: list[asyncio.Task[None]] = field(default_factory=list)
+    _storing: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
         """Begin the background work of this process's role."""
-        holder = self.foundation.folder.storer_id()
-        await self.foundation.catalog.run(leases.reclaim, self.now(), holder)
-        work = []
         if self.config.role in {Role.ALL, Role.MEDIA}:
-            work.append(self.counting.run())
+            self._counting = [asyncio.create_task(self.counting.run())]
         if self.config.role in {Role.ALL, Role.STORER}:
-            work += [self.worker.run(), self.sweeps.run()]
-        self._background = [asyncio.create_task(coroutine) for coroutine in work]
+            # This folder's storer is this process now, so what the folder's storer held is held by a dead one.
+            holder = self.foundation.folder.storer_id()
+            await self.foundation.catalog.run(leases.reclaim, self.now(), holder)
+            self._storing = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.sweeps.run())]
+
+    async def drain(self) -> None:
+        """No new claims, no sweeps; running stores may end within the drain time. Media are served all the while."""
+        await _cancelled(self._storing)
+        await self.worker.drain(self.config.drain_seconds)
 
     async def stop(self) -> None:
-        """Drain: no new claims, running stores within the deadline, fills cut, counts flushed last."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        await self.worker.drain(self.config.drain_seconds)
+        """Drain, cut the fills, flush the counts last. Nothing may be served any more."""
+        await self.drain()
         await self.filling.drain()
+        await _cancelled(self._counting)
         try:
             await self.counting.flush()
         except VaultError:
             logger().exception(Events.WORKER_FAILED, worker="counting")
-        await self.client.close()
-        await self.foundation.close()
+        finally:
+            await self.client.close()
+            await self.foundation.close()
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _edge_folder(role: Role) -> str:
@@ -138,13 +173,16 @@ def _edge_folder(role: Role) -> str:
     return "edge" if role is Role.ALL else f"edge-{role}"
 
 
-async def open_vault(config: Config, now: Now = milliseconds) -> Vault:
-    """Build a vault; nothing runs yet. `config.media_base_url` must be known by now."""
-    foundation = await open_foundation(config, now)
+async def open_vault(config: Config, foundation: Foundation, now: Now = milliseconds) -> Vault:
+    """Build a vault on its foundation, which is closed when that fails; nothing runs yet.
+
+    `config.media_base_url` must be known by now, where the role signs or serves URLs.
+    """
     catalog, sealer, authorising = foundation.catalog, foundation.sealer, foundation.authorising
     try:
         blobs = DiskBlobs(config.blobs)
         edge = EdgeCache.open(config.data / _edge_folder(config.role), config.edge, now)
+        holder = foundation.folder.storer_id()
         client = GuardedClient(config.client)
     except BaseException:
         await foundation.close()
@@ -153,7 +191,6 @@ async def open_vault(config: Config, now: Now = milliseconds) -> Vault:
     access_api = AccessApi(client, Pacing(config.pace))
     filling = Filling(catalog, edge, client, sealer, now, config.fill)
     store = StoreVariant(catalog, blobs, edge, filling, now, config.store)
-    holder = foundation.folder.storer_id()
     worker = Worker(catalog, store, now, holder=holder, lease_ms=config.store.lease_ms, config=config.worker)
     storing = Storing(catalog, now, worker.wake)
     counting = Counting(catalog, storing, now)

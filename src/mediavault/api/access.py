@@ -2,14 +2,20 @@
 
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mediavault.api.requests import LARGEST_FORWARDED_BODY, body, connection_id, principal
+from mediavault.errors import InvalidRequest
 from mediavault.vault.access import Access
 from mediavault.vault.authorising import Authorising, Scope
 
 PREFIX = "/v2/access/"
+#: The methods that are described; others pass too, but those that are refused.
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+#: An upstream answers TRACE with the request it got, the connection's cookie in it; CONNECT opens a tunnel.
+_REFUSED_METHODS = frozenset({"TRACE", "CONNECT"})
 
 
 @dataclass(frozen=True)
@@ -21,15 +27,25 @@ class Gateway:
 
     async def __call__(self, request: Request) -> Response:
         """Forward the call; its answer's observations are committed when it goes out."""
+        if request.method in _REFUSED_METHODS:
+            raise HTTPException(405, headers={"Allow": ", ".join(METHODS)})
         caller = await principal(self.authorising, request.scope, Scope.ACCESS)
-        connection = connection_id(request.scope)
+        connection = await self.access.connection(caller.org_id, connection_id(request.scope))
         answer = await self.access.forward(
-            caller.org_id,
             connection,
             request.method,
-            request.scope["raw_path"].decode("latin-1"),
-            request.scope["query_string"].decode("latin-1"),
+            _text(request.scope["raw_path"]),
+            _text(request.scope["query_string"]),
             request.headers,
             await body(request, LARGEST_FORWARDED_BODY),
         )
-        return Response(answer.body, answer.status, media_type=answer.content_type)
+        headers = {"Cache-Control": "no-store"}
+        return Response(answer.body, answer.status, headers, media_type=answer.content_type)
+
+
+def _text(raw: bytes) -> str:
+    """As the client will write it again: in UTF-8, byte for byte."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("the path and the query must be UTF-8") from None

@@ -1,17 +1,14 @@
 """The control socket: what the command line asks a vault that is running. Only the data folder's owner can open it."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import wraps
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
+from mediavault.api.answering import Answering, Routes
 from mediavault.api.requests import json_body, json_response
-from mediavault.errors import VaultError
-from mediavault.problems import new_request_id, problem
 from mediavault.vault.authorising import Authorising
 
 
@@ -35,16 +32,16 @@ class Control:
 
     authorising: Authorising
 
-    def application(self) -> Router:
+    def application(self) -> Answering:
         """The ASGI application."""
         routes = [
-            Route("/organisations", _guarded(self.organisations), methods=["GET"]),
-            Route("/organisations", _guarded(self.create_organisation), methods=["POST"]),
-            Route("/keys", _guarded(self.keys), methods=["GET"]),
-            Route("/keys", _guarded(self.create_key), methods=["POST"]),
-            Route("/keys/{key_id}/revoke", _guarded(self.revoke_key), methods=["POST"]),
+            Route("/organisations", self.organisations, methods=["GET"]),
+            Route("/organisations", self.create_organisation, methods=["POST"]),
+            Route("/keys", self.keys, methods=["GET"]),
+            Route("/keys", self.create_key, methods=["POST"]),
+            Route("/keys/{key_id}/revoke", self.revoke_key, methods=["POST"]),
         ]
-        return Router(routes, redirect_slashes=False)
+        return Answering(Routes(routes))
 
     async def organisations(self, _: Request) -> Response:
         """Every organisation."""
@@ -69,17 +66,3 @@ class Control:
         """End one."""
         await self.authorising.revoke_key(request.path_params["key_id"])
         return json_response({"revoked": request.path_params["key_id"]})
-
-
-def _guarded(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint with the vault's errors in the contract's shape."""
-
-    @wraps(endpoint)
-    async def answered(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except VaultError as error:
-            trouble = problem(error)
-            return Response(trouble.body(new_request_id()), trouble.status, media_type="application/json")
-
-    return answered

@@ -43,7 +43,7 @@ class Media:
             Route("/v2/vault-plus/stats", self.stats, methods=["GET"]),
         ]
 
-    async def item(self, scope: Any, send: Any, request_id: bytes) -> None:
+    async def item(self, scope: Any, send: Any) -> None:
         """`GET /v2/vault-plus/media/{mediaId}`, the hot one: plain ASGI, one query, no framework on the way."""
         caller = await principal(self.authorising, scope, Scope.ACCOUNT)
         media_id = scope["path"][len(ITEM_PREFIX) :]
@@ -56,7 +56,6 @@ class Media:
                     (b"content-type", b"application/json"),
                     (b"content-length", b"%d" % len(content)),
                     (b"cache-control", b"no-store"),
-                    (b"x-request-id", request_id),
                 ],
             }
         )

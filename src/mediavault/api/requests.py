@@ -15,8 +15,8 @@ T = TypeVar("T")
 LARGEST_BODY = 1024 * 1024  #: bytes, of a JSON body
 LARGEST_FORWARDED_BODY = 16 * 1024 * 1024  #: bytes, of a body on its way upstream
 
-_INTEGRAL_SEGMENT = re.compile(rb"(?<=/)(-?[0-9]{1,20})\.0+(?=/|$)")
-_INTEGRAL_VALUE = re.compile(rb"(?<==)(-?[0-9]{1,20})\.0+(?=&|$)")
+_INTEGRAL_SEGMENT = re.compile(rb"(?<=/)(-?[0-9]{1,20})\.0+(?=/|\Z)")
+_INTEGRAL_VALUE = re.compile(rb"((?:\A|&)[^=&]*=-?[0-9]{1,20})\.0+(?=&|\Z)")
 
 
 def with_integers(scope: Any) -> Any:
@@ -36,7 +36,7 @@ def with_integers(scope: Any) -> Any:
 def header(scope: Any, name: bytes) -> str | None:
     """A header that may stand once; twice is as good as none."""
     values = [value for given, value in scope["headers"] if given == name]
-    return values[0].decode("latin-1").strip() if len(values) == 1 else None
+    return values[0].decode("latin-1").strip(" \t") if len(values) == 1 else None
 
 
 async def principal(authorising: Authorising, scope: Any, wanted: Scope) -> Principal:
@@ -55,7 +55,7 @@ def connection_id(scope: Any) -> str:
 async def body(request: Request, limit: int = LARGEST_BODY) -> bytes:
     """The whole body. Raises BodyTooLarge before it is all read."""
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced[:19]) > limit:
+    if announced.isascii() and announced.isdigit() and int(announced[:19]) > limit:
         raise BodyTooLarge(f"The request body is larger than {limit} bytes")
     content = bytearray()
     async for chunk in request.stream():
@@ -87,5 +87,6 @@ def integer(request: Request, name: str, default: int, lowest: int, highest: int
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+    """A JSON answer. It holds signed URLs or facts of the moment: nobody keeps it."""
+    headers = {"Cache-Control": "no-store"}
+    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")

@@ -12,7 +12,8 @@ from sqlalchemy import bindparam, delete, not_, null, select, update
 from mediavault.catalog import transitions
 from mediavault.catalog.leases import Claim
 from mediavault.catalog.operations import Do, Operation
-from mediavault.catalog.tables import BlobState, blobs, variants
+from mediavault.catalog.references import release
+from mediavault.catalog.tables import BlobState, blobs, is_in, variants
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.errors import LostRace
 
@@ -27,17 +28,26 @@ class StoredBytes:
     version: str  #: the version id their ETag shows
 
 
+_HELD = (
+    select(variants.c.id)
+    .where(
+        variants.c.id == bindparam("variant_id"),
+        variants.c.fence == bindparam("held_fence"),
+        is_in(variants.c.status, Status.STORING),
+    )
+    .with_for_update(key_share=True)
+)
 _SAME_BYTES = (
     select(blobs.c.id)
     .where(
         blobs.c.org_id == bindparam("org_id"),
         blobs.c.sha256 == bindparam("sha256"),
         blobs.c.size_bytes == bindparam("size_bytes"),
-        blobs.c.state == BlobState.LIVE.value,
+        is_in(blobs.c.state, BlobState.LIVE),
     )
     .order_by(blobs.c.id)
     .limit(1)
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
 _REFER = update(blobs).where(blobs.c.id == bindparam("blob_id")).values(refs=blobs.c.refs + 1)
 _ENLIVEN = (
@@ -54,13 +64,13 @@ _DOOM = (
 _DOOM_DEAD_INTENTS = (
     update(blobs)
     .where(
-        blobs.c.state == BlobState.WRITING.value,
+        is_in(blobs.c.state, BlobState.WRITING),
         not_(
             select(variants.c.id)
             .where(
                 variants.c.id == blobs.c.variant_id,
                 variants.c.fence == blobs.c.fence,
-                variants.c.status == Status.STORING.value,
+                is_in(variants.c.status, Status.STORING),
             )
             .exists()
         ),
@@ -71,9 +81,9 @@ _DOOM_DEAD_INTENTS = (
 _OVERDUE = (
     select(variants.c.id, variants.c.retained_blob_id)
     .where(variants.c.retained_blob_id.is_not(None), variants.c.removed_at <= bindparam("before"))
-    .order_by(variants.c.id)
+    .order_by(variants.c.removed_at)
     .limit(500)
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, key_share=True)
 )
 _FORGET_RETAINED = (
     update(variants)
@@ -84,20 +94,9 @@ _FORGET_RETAINED = (
     .values(retained_blob_id=null())
     .returning(variants.c.id)
 )
-_RELEASE = (
-    update(blobs)
-    .where(blobs.c.id == bindparam("blob_id"), blobs.c.refs > 1)
-    .values(refs=blobs.c.refs - 1)
-    .returning(blobs.c.id)
-)
-_RELEASE_LAST = (
-    update(blobs)
-    .where(blobs.c.id == bindparam("blob_id"), blobs.c.refs == 1)
-    .values(refs=0, state=BlobState.DOOMED.value)
-)
 _DOOMED = (
     select(blobs.c.id, blobs.c.org_id)
-    .where(blobs.c.state == BlobState.DOOMED.value)
+    .where(is_in(blobs.c.state, BlobState.DOOMED))
     .order_by(blobs.c.id)
     .limit(bindparam("at_most"))
 )
@@ -106,6 +105,9 @@ _FORGET = delete(blobs).where(blobs.c.id == bindparam("blob_id"), blobs.c.state 
 
 def settle(claim: Claim, stored: StoredBytes, now: int) -> Operation[str]:
     """The bytes are durable: make the variant `stored`. The blob it refers to. Raises LostRace for a stale fence."""
+    held = yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})
+    if not held:
+        raise LostRace(f"the lease of {claim.variant_id} is no longer held")
     blob_id = claim.blob_id
     same = yield Do(_SAME_BYTES, {"org_id": claim.org_id, "sha256": stored.sha256, "size_bytes": stored.size_bytes})
     if same:
@@ -151,13 +153,6 @@ def release_retained(removed_before: int) -> Operation[int]:
         if ours:
             yield from release(blob_id)
     return len(rows)
-
-
-def release(blob_id: str) -> Operation[None]:
-    """One reference fewer; the last one dooms the bytes."""
-    rows = yield Do(_RELEASE, {"blob_id": blob_id})
-    if not rows:
-        yield Do(_RELEASE_LAST, {"blob_id": blob_id})
 
 
 def doomed(at_most: int) -> Operation[list[tuple[str, str]]]:

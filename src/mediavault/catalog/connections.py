@@ -9,7 +9,7 @@ from mediavault.catalog import usage
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation, Rows
 from mediavault.catalog.tables import ConnectionState, connections, organisations
-from mediavault.errors import NotFound
+from mediavault.errors import LostRace, NotFound
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ _OWN = (
     "expired_at",
     "last_checked_at",
 )
+#: How often a connection that ends while it is to be updated is made anew.
+_TRIES = 3
+
 _CONNECTIONS = (
     select(*(connections.c[name] for name in _OWN), organisations.c.settings)
     .join_from(connections, organisations, organisations.c.id == connections.c.org_id)
@@ -60,7 +63,7 @@ _CONNECTION = _CONNECTIONS.where(connections.c.id == bindparam("connection_id"))
 _OF_USER = _CONNECTIONS.where(
     connections.c.upstream_base_url == bindparam("upstream_base_url"),
     connections.c.upstream_user_id == bindparam("upstream_user_id"),
-)
+).with_for_update(of=connections, key_share=True)
 _LISTED = (
     _CONNECTIONS.order_by(connections.c.created_at, connections.c.id)
     .limit(bindparam("at_most"))
@@ -138,19 +141,22 @@ def _first(rows: Rows) -> ConnectionRow | None:
 
 
 def save(row: ConnectionRow, max_inflight: int) -> Operation[str]:
-    """Add a connection, or give the user's living one this session. The id that holds it."""
+    """Add a connection, or give the user's living one this session. The id that holds it. Raises LostRace."""
     user = {
         "org_id": row.org_id,
         "upstream_base_url": row.upstream_base_url,
         "upstream_user_id": row.upstream_user_id,
     }
     values = {name: getattr(row, name) for name in _OWN}
-    if (yield Do(_ADD, values | {"max_inflight": max_inflight})):
-        yield from usage.begin(row.org_id, row.id)
-        return row.id
-    existing = ConnectionRow(*(yield Do(_OF_USER, user))[0])
-    yield from refresh(existing, row)
-    return existing.id
+    for _ in range(_TRIES):
+        if (yield Do(_ADD, values | {"max_inflight": max_inflight})):
+            yield from usage.begin(row.org_id, row.id)
+            return row.id
+        existing = _first((yield Do(_OF_USER, user)))
+        if existing is not None:
+            yield from refresh(existing, row)
+            return existing.id
+    raise LostRace("the connection is being made and ended by others at the same time")
 
 
 def refresh(existing: ConnectionRow, row: ConnectionRow) -> Operation[None]:

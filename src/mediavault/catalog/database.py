@@ -47,11 +47,13 @@ class Catalog(Protocol):
 
 def sqlite_path(url: str) -> Path | None:
     """The file behind a `sqlite:///` URL; None for another engine. Raises ConfigError for no engine of ours."""
-    if url.startswith("sqlite:///"):
+    if url.startswith("sqlite:///") and url != "sqlite:///":
         return Path(url.removeprefix("sqlite:///"))
     if url.startswith(("postgresql://", "postgres://")):
         return None
-    raise ConfigError(f"the database URL must begin with sqlite:/// or postgresql://, not {url.partition(':')[0]!r}")
+    raise ConfigError(
+        f"the database URL must be sqlite:///path or postgresql://user@host/database, not {url.partition(':')[0]!r}"
+    )
 
 
 async def open_catalog(config: CatalogConfig) -> Catalog:
@@ -62,7 +64,10 @@ async def open_catalog(config: CatalogConfig) -> Catalog:
     if path is not None:
         from mediavault.catalog.sqlite import SqliteCatalog
 
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"the database cannot lie in {path.parent}: {error.strerror}") from error
         await schema.upgrade_sqlite(path)
         return SqliteCatalog(path)
     try:

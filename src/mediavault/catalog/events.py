@@ -21,7 +21,9 @@ _NEXT = (
 _RECORD = insert(outbox).values({column: bindparam(column.name) for column in outbox.c})
 
 
-def record(org_id: str, kind: str, data: dict[str, object], *, connection_id: str, at: int) -> Operation[int]:
+def record(
+    org_id: str, kind: str, data: dict[str, object], *, connection_id: str, at: int, variant_id: str | None = None
+) -> Operation[int]:
     """Record one event in the running transaction; its number. `data` is what subscribers are told: no secrets."""
     rows = yield Do(_NEXT, {"org_id": org_id})
     number: int = rows[0][0]
@@ -32,6 +34,7 @@ def record(org_id: str, kind: str, data: dict[str, object], *, connection_id: st
             "seq": number,
             "id": f"evt_{new_id(at)}",
             "connection_id": connection_id,
+            "variant_id": variant_id,
             "type": kind,
             "data": msgspec.json.encode(data).decode(),
             "created_at": at,

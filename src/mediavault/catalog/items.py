@@ -120,6 +120,8 @@ async def connection_and_item(
 
 async def items(catalog: Catalog, org_id: str, connection_id: str, media_ids: Sequence[str]) -> dict[str, ItemRow]:
     """The live ones of at most LARGEST_BATCH media ids, by id."""
+    if not media_ids:
+        return {}
     padded = [*media_ids, *[media_ids[-1]] * (LARGEST_BATCH - len(media_ids))]
     values = {"org_id": org_id, "connection_id": connection_id, **dict(zip(_IDS, padded, strict=True))}
     rows_of: dict[str, list[Row]] = {}

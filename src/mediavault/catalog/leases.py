@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, insert, or_, select, update
 from mediavault.catalog import transitions
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, Operation
-from mediavault.catalog.tables import BlobState, blobs, connections, variants
+from mediavault.catalog.tables import BlobState, blobs, connections, is_in, variants
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.errors import LostRace
 
@@ -31,38 +31,41 @@ class Claim:
     attempts: int  #: finished tries before this one
 
 
+#: How often a claim looks again for a connection when another claimer or a removal was quicker at the one it chose.
+_LOOKS = 3
+
 _storing = variants.alias("storing")
+_HAS_ROOM = (
+    select(func.count())
+    .where(_storing.c.connection_id == connections.c.id, is_in(_storing.c.status, Status.STORING))
+    .scalar_subquery()
+    < connections.c.max_inflight
+)
+_DUE = (is_in(variants.c.status, Status.PENDING), variants.c.run_at <= bindparam("now"))
+# FOR NO KEY UPDATE: observers insert media under these connections meanwhile, and neither waits for the other.
 _NEXT_CONNECTION = (
     select(connections.c.id)
     .where(
         connections.c.disconnected_at.is_(None),
         connections.c.paused_until <= bindparam("now"),
-        select(variants.c.id)
-        .where(
-            variants.c.connection_id == connections.c.id,
-            variants.c.status == Status.PENDING.value,
-            variants.c.run_at <= bindparam("now"),
-        )
-        .exists(),
-        select(func.count())
-        .where(_storing.c.connection_id == connections.c.id, _storing.c.status == Status.STORING.value)
-        .scalar_subquery()
-        < connections.c.max_inflight,
+        select(variants.c.id).where(variants.c.connection_id == connections.c.id, *_DUE).exists(),
+        _HAS_ROOM,
     )
     .order_by(connections.c.served_at, connections.c.id)
     .limit(1)
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, key_share=True)
 )
+# Asks for room once more: a claim that was committed while the connection was being chosen was not seen by its count.
 _NEXT_VARIANT = (
     select(variants.c.id, variants.c.attempts)
     .where(
         variants.c.connection_id == bindparam("connection_id"),
-        variants.c.status == Status.PENDING.value,
-        variants.c.run_at <= bindparam("now"),
+        *_DUE,
+        select(connections.c.id).where(connections.c.id == bindparam("connection_id"), _HAS_ROOM).exists(),
     )
     .order_by(variants.c.origin_expires_at, variants.c.id)
     .limit(1)
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, key_share=True)
 )
 _SERVED = update(connections).where(connections.c.id == bindparam("connection_id")).values(served_at=bindparam("now"))
 _INTEND = insert(blobs).values(
@@ -74,7 +77,7 @@ _RENEW = (
     .where(
         variants.c.id == bindparam("variant_id"),
         variants.c.fence == bindparam("held_fence"),
-        variants.c.status == Status.STORING.value,
+        is_in(variants.c.status, Status.STORING),
     )
     .values(lease_expires_at=bindparam("until"))
     .returning(variants.c.id)
@@ -82,24 +85,20 @@ _RENEW = (
 _DEAD = (
     select(variants.c.id, variants.c.fence, variants.c.crashes, variants.c.attempts)
     .where(
-        variants.c.status == Status.STORING.value,
+        is_in(variants.c.status, Status.STORING),
         or_(variants.c.lease_expires_at <= bindparam("now"), variants.c.lease_holder == bindparam("holder")),
     )
     .limit(1000)
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, key_share=True)
 )
 
 
 def claim(holder: str, lease_ms: int, now: int) -> Operation[Claim | None]:
     """Take the next variant: the least recently served connection under its cap, earliest origin expiry first."""
-    rows = yield Do(_NEXT_CONNECTION, {"now": now})
-    if not rows:
+    found = yield from _next(now)
+    if found is None:
         return None
-    connection_id = rows[0][0]
-    rows = yield Do(_NEXT_VARIANT, {"connection_id": connection_id, "now": now})
-    if not rows:
-        return None
-    variant_id, attempts = rows[0]
+    connection_id, variant_id, attempts = found
     moved = yield from transitions.apply(
         variant_id, Event.CLAIMED, at=now, lease_holder=holder, lease_expires_at=now + lease_ms
     )
@@ -117,6 +116,19 @@ def claim(holder: str, lease_ms: int, now: int) -> Operation[Claim | None]:
         },
     )
     return Claim(variant_id, moved.org_id, connection_id, moved.fence, blob_id, attempts)
+
+
+def _next(now: int) -> Operation[tuple[str, str, int] | None]:
+    """`(connection, variant, attempts)` to claim, both locked."""
+    for _ in range(_LOOKS):
+        chosen = yield Do(_NEXT_CONNECTION, {"now": now})
+        if not chosen:
+            return None
+        connection_id = chosen[0][0]
+        rows = yield Do(_NEXT_VARIANT, {"connection_id": connection_id, "now": now})
+        if rows:
+            return connection_id, *rows[0]
+    return None
 
 
 def renew(claim: Claim, until: int) -> Operation[None]:

@@ -5,6 +5,7 @@ waiting store run at once. Seeing a removed one brings it back as `edge_only`.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, case, null, select, update
@@ -13,34 +14,16 @@ from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON C
 from mediavault.catalog import rollups, transitions, usage
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, DoMany, Operation, Row
+from mediavault.catalog.seen import SeenMedia, SeenVariant, joined
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import INITIAL, Event, Status
 from mediavault.domain.media import MediaType, overall_type
+from mediavault.domain.times import HOUR
+from mediavault.errors import LostRace
 
 _CHUNK = 100
-
-
-@dataclass(frozen=True)
-class SeenVariant:
-    """One quality of a media item, as an upstream answer showed it."""
-
-    label: str
-    origin_url: bytes  #: sealed
-    origin_key: str  #: digest of the URL: tells whether it changed
-    origin_expires_at: int  #: Unix ms
-    content_type: str  #: a guess; replaced when bytes were seen
-
-
-@dataclass(frozen=True)
-class SeenMedia:
-    """One media item, as an upstream answer showed it."""
-
-    media_id: str
-    type: str
-    duration: float | None  #: seconds
-    source: str
-    observed_path: str  #: path and query of the answer that showed it
-    variants: tuple[SeenVariant, ...]
+#: A URL that tells no expiry is good for a while from its last observation; smaller gains are not worth a write.
+_WORTH_PROLONGING = HOUR
 
 
 #: `(media id, label)` to the variant's id.
@@ -58,6 +41,7 @@ _KNOWN = (
         variants.c.id,
         variants.c.status,
         variants.c.origin_key,
+        variants.c.origin_expires_at,
     )
     .select_from(media.outerjoin(variants, variants.c.media_pk == media.c.id))
     .where(
@@ -82,6 +66,16 @@ _ADD_VARIANT = (
         | {variants.c.status: INITIAL.value}
     )
     .on_conflict_do_nothing(index_elements=["media_pk", "label"])
+)
+_LOCK_MEDIA = (
+    select(media.c.media_id, media.c.type, media.c.duration, media.c.sources)
+    .where(
+        media.c.org_id == bindparam("org_id"),
+        media.c.connection_id == bindparam("connection_id"),
+        media.c.media_id.in_([bindparam(name) for name in _IDS]),
+    )
+    .order_by(media.c.media_id)
+    .with_for_update(key_share=True)
 )
 _TOUCH_MEDIA = (
     update(media)
@@ -108,6 +102,15 @@ _REFRESH = (
         run_at=case((variants.c.status == Status.PENDING.value, bindparam("now")), else_=variants.c.run_at),
     )
 )
+_PROLONG = (
+    update(variants)
+    .where(
+        variants.c.id == bindparam("variant_id"),
+        variants.c.origin_key == bindparam("of_key"),
+        variants.c.origin_expires_at < bindparam("set_expires_at"),
+    )
+    .values(origin_expires_at=bindparam("set_expires_at"), observed_path=bindparam("set_path"))
+)
 
 
 def observe(org_id: str, connection_id: str, seen: Sequence[SeenMedia], now: int) -> Operation[VariantIds]:
@@ -119,27 +122,13 @@ def observe(org_id: str, connection_id: str, seen: Sequence[SeenMedia], now: int
 
 
 def _chunks(seen: Sequence[SeenMedia]) -> Iterator[dict[str, SeenMedia]]:
-    """By media id, in its order: two processes that see the same media lock rows in the same order."""
+    """By media id and label, in their order: two processes that see the same media lock rows in the same order."""
     merged: dict[str, SeenMedia] = {}
     for item in sorted(seen, key=lambda item: item.media_id):
-        before = merged.get(item.media_id)
-        merged[item.media_id] = item if before is None else _merged(before, item)
+        merged[item.media_id] = joined(merged.get(item.media_id, item), item)
     items = list(merged.items())
     for start in range(0, len(items), _CHUNK):
         yield dict(items[start : start + _CHUNK])
-
-
-def _merged(first: SeenMedia, second: SeenMedia) -> SeenMedia:
-    """The same media twice in one answer: the labels of both, the first one's where both have it."""
-    by_label = {variant.label: variant for variant in (*second.variants, *first.variants)}
-    return SeenMedia(
-        first.media_id,
-        first.type,
-        first.duration if first.duration is not None else second.duration,
-        first.source,
-        first.observed_path,
-        tuple(by_label[label] for label in sorted(by_label)),
-    )
 
 
 @dataclass
@@ -150,19 +139,22 @@ class _Known:
     type: str
     duration: float | None
     sources: str
-    variants: dict[str, Row]  #: label to (id, status, origin_key)
+    variants: dict[str, Row]  #: label to (id, status, origin_key, origin_expires_at)
 
 
 def _known(org_id: str, connection_id: str, chunk: dict[str, SeenMedia]) -> Operation[dict[str, _Known]]:
-    media_ids = list(chunk)
-    padded = media_ids + media_ids[-1:] * (_CHUNK - len(media_ids))
-    rows = yield Do(_KNOWN, {"org_id": org_id, "connection_id": connection_id, **dict(zip(_IDS, padded, strict=True))})
+    rows = yield Do(_KNOWN, {"org_id": org_id, "connection_id": connection_id, **_ids_of(list(chunk))})
     known: dict[str, _Known] = {}
     for media_id, pk, media_type, duration, sources, label, *variant in rows:
         entry = known.setdefault(media_id, _Known(pk, media_type, duration, sources, {}))
         if label is not None:
             entry.variants[label] = tuple(variant)
     return known
+
+
+def _ids_of(media_ids: list[str]) -> dict[str, str]:
+    """At most _CHUNK ids as the values of a statement; the last one fills the places that are left."""
+    return dict(zip(_IDS, media_ids + media_ids[-1:] * (_CHUNK - len(media_ids)), strict=True))
 
 
 def _observe_chunk(org_id: str, connection_id: str, chunk: dict[str, SeenMedia], now: int) -> Operation[VariantIds]:
@@ -183,7 +175,8 @@ def _observe_chunk(org_id: str, connection_id: str, chunk: dict[str, SeenMedia],
         yield DoMany(_ADD_VARIANT, new_variants)
         known = yield from _known(org_id, connection_id, chunk)
         yield from _account(connection_id, known, {str(row["id"]) for row in new_variants}, had_variants)
-    yield from _refresh(known, chunk, now)
+    yield from _touch_media(tenant, known, chunk)
+    yield from _refresh_variants(known, chunk, now)
     return {
         (item.media_id, variant.label): known[item.media_id].variants[variant.label][0]
         for item in chunk.values()
@@ -238,30 +231,46 @@ def _variant_row(tenant: dict[str, str], pk: str, item: SeenMedia, variant: Seen
     }
 
 
-def _refresh(known: dict[str, _Known], chunk: dict[str, SeenMedia], now: int) -> Operation[None]:
-    """Bring what was known before up to what is seen now."""
-    touched = [row for item in chunk.values() if (row := _touched_media(known[item.media_id], item))]
-    if touched:
-        yield DoMany(_TOUCH_MEDIA, touched)
-    refreshed = []
+def _touch_media(tenant: dict[str, str], known: dict[str, _Known], chunk: dict[str, SeenMedia]) -> Operation[None]:
+    """Add what the media were not known for. Locked first: two that add a source each must not lose one."""
+    stale = [item.media_id for item in chunk.values() if _touched_media(known[item.media_id], item)]
+    if not stale:
+        return
+    for media_id, media_type, duration, sources in (yield Do(_LOCK_MEDIA, {**tenant, **_ids_of(stale)})):
+        entry = known[media_id]
+        entry.type, entry.duration, entry.sources = media_type, duration, sources
+    touched = [row for media_id in stale if (row := _touched_media(known[media_id], chunk[media_id]))]
+    yield DoMany(_TOUCH_MEDIA, touched)
+
+
+def _refresh_variants(known: dict[str, _Known], chunk: dict[str, SeenMedia], now: int) -> Operation[None]:
+    """Bring the variants that were known before up to what is seen now."""
+    refreshed: list[dict[str, object]] = []
+    prolonged: list[dict[str, object]] = []
     for item in chunk.values():
         for variant in item.variants:
-            variant_id, status, origin_key = known[item.media_id].variants[variant.label]
+            variant_id, status, origin_key, expires_at = known[item.media_id].variants[variant.label]
             if status == Status.REMOVED.value:
-                yield from transitions.apply(variant_id, Event.SEEN_AGAIN, at=now)
+                yield from _bring_back(variant_id, now)
+            row: dict[str, object] = {
+                "variant_id": variant_id,
+                "set_expires_at": variant.origin_expires_at,
+                "set_path": item.observed_path,
+            }
             if origin_key != variant.origin_key:
-                refreshed.append(
-                    {
-                        "variant_id": variant_id,
-                        "set_url": variant.origin_url,
-                        "set_key": variant.origin_key,
-                        "set_expires_at": variant.origin_expires_at,
-                        "set_path": item.observed_path,
-                        "now": now,
-                    }
-                )
+                refreshed.append(row | {"set_url": variant.origin_url, "set_key": variant.origin_key, "now": now})
+            elif variant.origin_expires_at >= expires_at + _WORTH_PROLONGING:
+                prolonged.append(row | {"of_key": origin_key})
     if refreshed:
         yield DoMany(_REFRESH, refreshed)
+    if prolonged:
+        yield DoMany(_PROLONG, prolonged)
+
+
+def _bring_back(variant_id: str, now: int) -> Operation[None]:
+    """Seen again after its removal; another observer may have been quicker."""
+    with suppress(LostRace):
+        yield from transitions.apply(variant_id, Event.SEEN_AGAIN, at=now)
 
 
 def _touched_media(known: _Known, item: SeenMedia) -> dict[str, object] | None:

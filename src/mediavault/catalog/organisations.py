@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation, Row
@@ -38,8 +39,11 @@ _ORGANISATION = tuple(organisations.c[name] for name in ("id", "name", "settings
 _ORGANISATIONS = select(*_ORGANISATION).order_by(organisations.c.name)
 _ORGANISATION_NAMED = select(*_ORGANISATION).where(organisations.c.name == bindparam("name"))
 _ORGANISATION_OF = select(*_ORGANISATION).where(organisations.c.id == bindparam("org_id"))
-_ADD_ORGANISATION = insert(organisations).values(
-    {column: bindparam(column.name) for column in _ORGANISATION} | {organisations.c.event_seq: 0}
+_ADD_ORGANISATION = (
+    insert(organisations)
+    .values({column: bindparam(column.name) for column in _ORGANISATION} | {organisations.c.event_seq: 0})
+    .on_conflict_do_nothing(index_elements=["name"])
+    .returning(organisations.c.id)
 )
 _SET_SETTINGS = (
     update(organisations).where(organisations.c.id == bindparam("org_id")).values(settings=bindparam("set_settings"))
@@ -58,8 +62,11 @@ _KEYS = (
     select(*_KEY).join_from(api_keys, organisations, organisations.c.id == api_keys.c.org_id).order_by(api_keys.c.id)
 )
 _KEY_BY_DIGEST = _KEYS.where(api_keys.c.sha256 == bindparam("sha256"), api_keys.c.revoked_at.is_(None))
-_ADD_KEY = insert(api_keys).values(
-    {column: bindparam(column.name) for column in api_keys.c if column.name != "revoked_at"}
+_ADD_KEY = (
+    insert(api_keys)
+    .values({column: bindparam(column.name) for column in api_keys.c if column.name != "revoked_at"})
+    .on_conflict_do_nothing(index_elements=["sha256"])
+    .returning(api_keys.c.id)
 )
 _REVOKE = (
     update(api_keys)
@@ -68,17 +75,19 @@ _REVOKE = (
     .returning(api_keys.c.id)
 )
 _FACT = select(installation.c.content).where(installation.c.name == bindparam("name"))
-_ADD_FACT = insert(installation).values(name=bindparam("name"), content=bindparam("content"))
+_ADD_FACT = (
+    insert(installation)
+    .values(name=bindparam("name"), content=bindparam("content"))
+    .on_conflict_do_nothing(index_elements=["name"])
+)
 
 
 def create(org_id: str, name: str, settings: str, now: int) -> Operation[OrganisationRow]:
     """Add an organisation. Raises Conflict for a name that is taken."""
-    taken = yield Do(_ORGANISATION_NAMED, {"name": name})
-    if taken:
+    values = {"id": org_id, "name": name, "settings": settings, "created_at": now}
+    if not (yield Do(_ADD_ORGANISATION, values)):
         raise Conflict(f"there is an organisation {name!r} already")
-    row = OrganisationRow(org_id, name, settings, now)
-    yield Do(_ADD_ORGANISATION, {"id": org_id, "name": name, "settings": settings, "created_at": now})
-    return row
+    return OrganisationRow(org_id, name, settings, now)
 
 
 async def all_of_them(catalog: Catalog) -> list[OrganisationRow]:
@@ -106,8 +115,8 @@ def set_settings(org_id: str, settings: str) -> Operation[None]:
 
 
 def add_key(key: KeyRow, sha256: str) -> Operation[None]:
-    """Add an API key by its digest."""
-    yield Do(
+    """Add an API key by its digest. Raises Conflict for a secret that is in use or was revoked."""
+    added = yield Do(
         _ADD_KEY,
         {
             "id": key.id,
@@ -119,6 +128,8 @@ def add_key(key: KeyRow, sha256: str) -> Operation[None]:
             "created_at": key.created_at,
         },
     )
+    if not added:
+        raise Conflict("there is a key with this secret already")
 
 
 def revoke_key(key_id: str, now: int) -> Operation[bool]:
@@ -147,8 +158,6 @@ def _key(row: Row) -> KeyRow:
 
 def remember_fact(name: str, content: bytes) -> Operation[bytes]:
     """The installation's fact of that name; `content` becomes it when there is none."""
-    rows = yield Do(_FACT, {"name": name})
-    if rows:
-        return bytes(rows[0][0])
     yield Do(_ADD_FACT, {"name": name, "content": content})
-    return content
+    rows = yield Do(_FACT, {"name": name})
+    return bytes(rows[0][0])

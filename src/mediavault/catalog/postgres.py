@@ -18,11 +18,21 @@ _TRIES = 5
 _MAY_PASS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a session that was ended while its connection lay in the pool
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
+    asyncpg.InvalidTransactionStateError,
     OSError,
     TimeoutError,
 )
+
+
+def translated(error: Exception) -> CatalogError:
+    """Our error for the driver's: a value it refuses will be refused again, a lost connection may be back."""
+    text = f"PostgreSQL: {str(error) or type(error).__name__}"
+    if isinstance(error, ValueError) or not isinstance(error, _MAY_PASS):
+        return CatalogError(text)
+    return CatalogUnavailable(text)
 
 
 class PostgresCatalog:
@@ -40,7 +50,7 @@ class PostgresCatalog:
         try:
             pool = await asyncpg.create_pool(url, min_size=1, max_size=pool_size, command_timeout=60)
         except (*_MAY_PASS, asyncpg.PostgresError) as error:
-            raise CatalogUnavailable(f"PostgreSQL: {error}") from error
+            raise translated(error) from error
         return cls(pool)
 
     async def run(self, operation: Callable[P, Operation[T]], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -53,10 +63,8 @@ class PostgresCatalog:
                 if attempt == _TRIES - 1:
                     raise CatalogUnavailable(f"PostgreSQL: {error}") from error
                 await asyncio.sleep(0.01 * 2**attempt)
-            except _MAY_PASS as error:
-                raise CatalogUnavailable(f"PostgreSQL: {error}") from error
-            except asyncpg.PostgresError as error:
-                raise CatalogError(f"PostgreSQL: {error}") from error
+            except (*_MAY_PASS, asyncpg.PostgresError) as error:
+                raise translated(error) from error
         raise AssertionError("unreachable")
 
     async def _drive(self, connection: Any, operation: Operation[T]) -> T:
@@ -82,10 +90,8 @@ class PostgresCatalog:
         compiled = self._compile(statement)
         try:
             rows: Rows = await self._pool.fetch(compiled.sql, *compiled.arguments(values))
-        except _MAY_PASS as error:
-            raise CatalogUnavailable(f"PostgreSQL: {error}") from error
-        except asyncpg.PostgresError as error:
-            raise CatalogError(f"PostgreSQL: {error}") from error
+        except (*_MAY_PASS, asyncpg.PostgresError) as error:
+            raise translated(error) from error
         return rows
 
     async def fetch_list(self, statement: ClauseElement, values: Values) -> Rows:

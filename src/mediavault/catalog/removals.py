@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal_column, select
 
 from mediavault.catalog import transitions
 from mediavault.catalog.operations import Do, Operation, Rows
 from mediavault.catalog.tables import media, variants
-from mediavault.domain.lifecycle import Event, Status
+from mediavault.domain.lifecycle import LIVE, Event, Status
 from mediavault.errors import LostRace
 
 
@@ -30,18 +30,18 @@ _OF_ITEM = (
         variants.c.status != Status.REMOVED.value,
     )
     .order_by(variants.c.id)
-    .with_for_update(of=variants)
+    .with_for_update(of=variants, key_share=True)
 )
 _OF_CONNECTION = (
     select(*_COLUMNS)
     .where(
         variants.c.org_id == bindparam("org_id"),
         variants.c.connection_id == bindparam("connection_id"),
-        variants.c.status != Status.REMOVED.value,
+        variants.c.status.in_([literal_column(f"'{status.value}'") for status in sorted(LIVE)]),
     )
-    .order_by(variants.c.id)
+    .order_by(variants.c.status, variants.c.id)  # the index's order: a batch never looks at what is removed already
     .limit(500)
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
 
 

@@ -9,11 +9,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from mediavault.catalog.sqlite import driver
-from mediavault.errors import CatalogUnavailable, SchemaTooNew
+from mediavault.catalog import sqlite
+from mediavault.errors import CatalogError, CatalogUnavailable, ConfigError, SchemaTooNew
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x6D656469  # two processes starting at once migrate one after the other
@@ -21,7 +21,7 @@ _ADVISORY_LOCK = 0x6D656469  # two processes starting at once migrate one after 
 
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
@@ -38,37 +38,54 @@ def upgrade(connection: Connection) -> None:
 
 
 async def upgrade_sqlite(path: Path) -> None:
-    """Upgrade a SQLite file; made when it is missing. Raises SchemaTooNew, CatalogUnavailable."""
+    """Upgrade a SQLite file; made when it is missing. Raises SchemaTooNew, CatalogError."""
     await asyncio.to_thread(_upgrade_sqlite, path)
 
 
 def _upgrade_sqlite(path: Path) -> None:
-    engine = create_engine(f"sqlite:///{path}", module=driver, poolclass=NullPool)
+    engine = create_engine(
+        "sqlite://", module=sqlite.driver, creator=lambda: sqlite.connect(path, writes=True), poolclass=NullPool
+    )
     try:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
         with engine.connect() as connection:
-            connection.execute(text("PRAGMA journal_mode=WAL"))
-            connection.rollback()
-            with connection.begin():
-                upgrade(connection)
-    except SQLAlchemyError as error:
-        raise CatalogUnavailable(f"SQLite: {error}") from error
-    path.chmod(0o600)
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")  # a table that is rebuilt is dropped for a moment
+            # By itself the driver would begin no transaction for DDL, and a crash would leave half a schema for good.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            upgrade(connection)
+            connection.commit()
+    except (SQLAlchemyError, sqlite.driver.Error, OSError) as error:
+        raise _translated("SQLite", error) from error
 
 
 async def upgrade_postgres(url: str) -> None:
-    """Upgrade a PostgreSQL database. Raises SchemaTooNew, CatalogUnavailable."""
+    """Upgrade a PostgreSQL database. Raises SchemaTooNew, CatalogError, ConfigError."""
+    import asyncpg
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    _, _, rest = url.partition("://")
-    engine = create_async_engine(f"postgresql+asyncpg://{rest}", poolclass=NullPool)
+    from mediavault.catalog.postgres import translated
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
+    )
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
             await connection.run_sync(upgrade)
-    except (SQLAlchemyError, OSError) as error:
-        raise CatalogUnavailable(f"PostgreSQL: {error}") from error
+    except SQLAlchemyError as error:
+        raise _translated("PostgreSQL", error) from error
+    except ValueError as error:
+        raise ConfigError(f"the database URL cannot be used: {error}") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise translated(error) from error
     finally:
         await engine.dispose()
+
+
+def _translated(engine: str, error: Exception) -> CatalogError:
+    may_pass = isinstance(error, OperationalError | InterfaceError | sqlite.driver.OperationalError | OSError)
+    return (CatalogUnavailable if may_pass else CatalogError)(f"{engine}: {error}")
 
 
 def differences(connection: Connection) -> list[Any]:

@@ -4,6 +4,8 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -27,6 +29,7 @@ T = TypeVar("T")
 
 _LARGEST_GROUP = 256
 _BUSY_MS = 10_000
+_LIST_READERS = 4
 Job = tuple[Callable[[], Operation[Any]], "asyncio.Future[Any]"]
 
 
@@ -57,13 +60,17 @@ class SqliteCatalog:
         self._path = path
         self._compile = Compiler(dialect.dialect(paramstyle="qmark"))
         self._writer = _Writer(path, self._compile)
-        self._writer.start()
         self._reader = connect(path, writes=False)
+        self._list_threads = ThreadPoolExecutor(_LIST_READERS, "catalog-reader")
         self._list_readers = threading.local()
         self._opened: list[Any] = [self._reader]
+        self._closed = False
+        self._writer.start()
 
     async def run(self, operation: Callable[P, Operation[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Hand the operation to the writer; answered after the commit."""
+        """Hand the operation to the writer; answered after the commit. Raises CatalogUnavailable once closed."""
+        if self._closed:
+            raise CatalogUnavailable("the catalog is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.put((partial(operation, *args, **kwargs), future))
         return await future
@@ -74,7 +81,10 @@ class SqliteCatalog:
 
     async def fetch_list(self, statement: ClauseElement, values: Values) -> Rows:
         """Read in a thread, on a connection of that thread."""
-        return await asyncio.to_thread(self._fetch_in_thread, statement, values)
+        if self._closed:
+            raise CatalogUnavailable("the catalog is closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._list_threads, self._fetch_in_thread, statement, values)
 
     def _fetch_in_thread(self, statement: ClauseElement, values: Values) -> Rows:
         reader = getattr(self._list_readers, "connection", None)
@@ -84,8 +94,10 @@ class SqliteCatalog:
         return _fetch(reader, self._compile, statement, values)
 
     async def close(self) -> None:
-        """Let the writer finish, then close every connection; the last one folds the WAL into the file."""
+        """Let the writer and the readers finish, then close; the last connection folds the WAL into the file."""
+        self._closed = True
         await asyncio.to_thread(self._writer.stop)
+        await asyncio.to_thread(self._list_threads.shutdown)
         for reader in self._opened:
             reader.close()
         self._writer.close()
@@ -152,7 +164,7 @@ class _Writer(threading.Thread):
             self._db.execute("BEGIN IMMEDIATE")
             outcomes.extend((future, self._in_savepoint(operation)) for operation, future in group)
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:  # nothing of this group is durable: every caller must know
+        except Exception as error:  # nothing of this group is durable: every caller must know, and the thread live on
             self._rollback()
             unavailable = CatalogUnavailable(f"SQLite: {error}")
             outcomes = [(future, unavailable) for _, future in group]
@@ -160,8 +172,9 @@ class _Writer(threading.Thread):
             _deliver(future, outcome)
 
     def _rollback(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # the next BEGIN fails then, and rolls back once more
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
     def _in_savepoint(self, operation: Callable[[], Operation[Any]]) -> Any:
         self._db.execute("SAVEPOINT operation")

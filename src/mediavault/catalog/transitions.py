@@ -2,7 +2,7 @@
 
 Each call is one compare-and-set: it names the statuses the event may start from and, where the event belongs to a
 leaseholder, the fence of its lease. Losing is not an error of the database but of the caller's timing: LostRace.
-What hangs on a status moves with it, in the same transaction: the bytes' place, the media item's rollups, the
+What hangs on a status moves with it, in the same transaction: the bytes' references, the media item's rollups, the
 connection's usage, and the event.
 """
 
@@ -14,6 +14,7 @@ from sqlalchemy import Update, bindparam, func, literal, null, select, update
 
 from mediavault.catalog import events, rollups, usage
 from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.references import release
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import BY_LEASEHOLDER, LIVE, TRANSITIONS, Event, Status
 from mediavault.errors import LostRace
@@ -21,8 +22,10 @@ from mediavault.errors import LostRace
 #: What subscribers are told an event is; the contract calls a failure for good `failed`.
 EVENT_TYPES = {event: f"vault.media.{event.value}" for event in Event} | {Event.GIVEN_UP: "vault.media.failed"}
 
+#: The media row is held too: of two variants of one item that move at once, the second sees the first's rollups.
 _BEFORE = (
     select(
+        variants.c.id,
         variants.c.org_id,
         variants.c.connection_id,
         variants.c.media_pk,
@@ -31,11 +34,30 @@ _BEFORE = (
         variants.c.status,
         variants.c.size_bytes,
         variants.c.reserved_bytes,
+        variants.c.blob_id,
+        variants.c.retained_blob_id,
     )
     .join_from(variants, media, media.c.id == variants.c.media_pk)
     .where(variants.c.id == bindparam("variant_id"))
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
+
+
+@dataclass(frozen=True)
+class _Before:
+    """A variant before its move, in the order of the statement's columns."""
+
+    variant_id: str
+    org_id: str
+    connection_id: str
+    media_pk: str
+    media_id: str
+    label: str
+    status: str
+    size_bytes: int
+    reserved_bytes: int
+    blob_id: str | None
+    retained_blob_id: str | None
 
 
 @dataclass(frozen=True)
@@ -52,37 +74,69 @@ class Moved:
 def apply(
     variant_id: str, event: Event, *, at: int, fence: int | None = None, reason: str | None = None, **columns: Any
 ) -> Operation[Moved]:
-    """Move a variant and everything that hangs on it. `columns` are set with it. Raises LostRace."""
+    """Move a variant and all that hangs on it. `columns` are set with it. Raises LostRace.
+
+    A stored variant lets go of the bytes retained from before its removal; a damaged one of its bad bytes.
+    """
     if (event in BY_LEASEHOLDER) != (fence is not None):
         raise TypeError(f"{event} {'needs' if fence is None else 'takes no'} fence")
-    before = yield Do(_BEFORE, {"variant_id": variant_id})
+    rows = yield Do(_BEFORE, {"variant_id": variant_id})
+    if not rows:
+        raise LostRace(f"{variant_id} is not there to be {event}")
+    before = _Before(*rows[0])
     values = {f"set_{name}": value for name, value in columns.items()}
     move = _move(event, frozenset(columns))
     rows = yield Do(move, {"variant_id": variant_id, "at": at, "held_fence": fence, **values})
-    if not before or not rows:
+    if not rows:
         raise LostRace(f"{variant_id} could not be {event}")
-    org_id, connection_id, media_pk, media_id, label, status, size_before, reserved = before[0]
-    new_fence, size_bytes = rows[0]
-    target = TRANSITIONS[event].target
-    yield from rollups.refresh(media_pk)
-    yield from _account(connection_id, Status(status), target, size_before, size_bytes, reserved)
-    data: dict[str, object] = {"connectionId": connection_id, "mediaId": media_id, "quality": label}
-    data |= {"status": target.value, "sizeBytes": size_bytes, "reason": reason}
-    yield from events.record(org_id, EVENT_TYPES[event], data, connection_id=connection_id, at=at)
-    return Moved(variant_id, org_id, connection_id, target, new_fence)
+    moved = Moved(variant_id, before.org_id, before.connection_id, TRANSITIONS[event].target, rows[0][0])
+    yield from rollups.refresh(before.media_pk)
+    yield from _account(before, moved.status, size_bytes=rows[0][1])
+    yield from _tell(before, event, moved.status, size_bytes=rows[0][1], reason=reason, at=at)
+    released = _released(before, event)
+    if released is not None:
+        yield from release(released)
+    return moved
 
 
-def _account(
-    connection_id: str, before: Status, after: Status, size_before: int, size_after: int, reserved: int
-) -> Operation[None]:
+def _released(before: _Before, event: Event) -> str | None:
+    """The blob the variant refers to no longer. A removed variant keeps its own for the undo window."""
+    if event is Event.STORED:
+        return before.retained_blob_id
+    return before.blob_id if event is Event.DAMAGED else None
+
+
+def _account(before: _Before, after: Status, *, size_bytes: int) -> Operation[None]:
     """What the move changes of the connection's usage. A reservation ends with the lease."""
-    was_stored, is_stored = before is Status.STORED, after is Status.STORED
+    was_stored, is_stored = before.status == Status.STORED, after is Status.STORED
+    held = before.reserved_bytes if before.status == Status.STORING else 0
     yield from usage.change(
-        connection_id,
-        live=(after in LIVE) - (before in LIVE),
+        before.connection_id,
+        live=(after in LIVE) - (Status(before.status) in LIVE),
         stored=is_stored - was_stored,
-        stored_bytes=is_stored * size_after - was_stored * size_before,
-        reserved_bytes=-reserved,
+        stored_bytes=is_stored * size_bytes - was_stored * before.size_bytes,
+        reserved_bytes=-held,
+    )
+
+
+def _tell(
+    before: _Before, event: Event, after: Status, *, size_bytes: int, reason: str | None, at: int
+) -> Operation[None]:
+    data: dict[str, object] = {
+        "connectionId": before.connection_id,
+        "mediaId": before.media_id,
+        "quality": before.label,
+        "status": after.value,
+        "sizeBytes": size_bytes,
+        "reason": reason,
+    }
+    yield from events.record(
+        before.org_id,
+        EVENT_TYPES[event],
+        data,
+        connection_id=before.connection_id,
+        at=at,
+        variant_id=before.variant_id,
     )
 
 
@@ -93,6 +147,8 @@ def _move(event: Event, columns: frozenset[str]) -> Update:
     statement = update(variants).where(variants.c.id == bindparam("variant_id"), variants.c.status.in_(sources))
     if event in BY_LEASEHOLDER:
         statement = statement.where(variants.c.fence == bindparam("held_fence"))
+    if event is Event.RESTORED:
+        statement = statement.where(variants.c.retained_blob_id.is_not(None))
     statement = statement.values(status=transition.target.value, changed_at=bindparam("at"), **_lease(event))
     statement = statement.values({name: bindparam(f"set_{name}") for name in sorted(columns)})
     return statement.values(_blob(event)).returning(variants.c.fence, variants.c.size_bytes)
@@ -106,7 +162,10 @@ def _lease(event: Event) -> dict[str, Any]:
 
 
 def _blob(event: Event) -> dict[str, Any]:
-    """Where the bytes of a variant stand after the event: a removed one keeps them for the undo window."""
+    """Where the bytes of a variant stand after the event: a removed one keeps them for the undo window.
+
+    `removed_at` stays with the retained bytes when the variant is seen again, so that the window still ends.
+    """
     if event is Event.REMOVED:
         return {
             "retained_blob_id": func.coalesce(variants.c.blob_id, variants.c.retained_blob_id),
@@ -123,6 +182,6 @@ def _blob(event: Event) -> dict[str, Any]:
         }
     if event is Event.DAMAGED:
         return {"blob_id": null(), "stored_at": null()}
-    if event is Event.SEEN_AGAIN:
-        return {"removed_at": null()}
+    if event is Event.STORED:
+        return {"retained_blob_id": null(), "removed_at": null()}
     return {}

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec
 
-import msgspec
 import typer
 
 from mediavault import errors
@@ -29,8 +28,12 @@ EXIT_CODES: dict[type[errors.VaultError], int] = {
 }
 
 
+INTERRUPTED = 130
+
+
 def fail(text: str, code: int, *, as_json: bool) -> NoReturn:
-    """Say what went wrong and end."""
+    """Say what went wrong, in one line, and end."""
+    text = " ".join(text.split())
     if as_json:
         print(json.dumps({"error": text, "exitCode": code}), file=sys.stderr)
     else:
@@ -48,14 +51,23 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
         try:
             function(*args, **kwargs)
         except errors.VaultError as error:
-            fail(str(error), exit_code(error), as_json=bool(kwargs.get("as_json")))
+            fail(str(error), exit_code(error), as_json=as_json)
+        except KeyboardInterrupt:
+            fail("interrupted", INTERRUPTED, as_json=as_json)
+        except BrokenPipeError:
+            raise  # whoever reads our output has enough: no error
+        except OSError as error:
+            fail(str(error), 1, as_json=as_json)
 
     return run
 
 
 def show_json(content: Any) -> None:
     """One JSON document on stdout."""
+    import msgspec
+
     print(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())

@@ -1,6 +1,7 @@
-"""All commands, gathered."""
+"""All commands, gathered. What a command needs is imported when it runs: `--version` and `--help` answer at once."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +9,7 @@ import typer
 
 from mediavault import __version__
 from mediavault.cli import keys, platform
-from mediavault.cli.answers import command
-from mediavault.config import Config, read_config
-from mediavault.telemetry import configure_logging
+from mediavault.cli.answers import INTERRUPTED, command
 
 application = typer.Typer(
     name="mediavault",
@@ -28,6 +27,15 @@ MediaPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of t
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 
 
+class LogLevel(StrEnum):
+    """What is logged: this and everything graver."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 def _version(*, wanted: bool) -> None:
     if wanted:
         print(__version__)
@@ -37,11 +45,16 @@ def _version(*, wanted: bool) -> None:
 @application.callback()
 def _begin(
     *,
-    version: Annotated[bool, typer.Option("--version", callback=lambda value: _version(wanted=value))] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True)
+    ] = False,
+    log_level: Annotated[LogLevel, typer.Option(help="What is logged, and everything graver.")] = LogLevel.INFO,
 ) -> None:
+    from mediavault.telemetry import configure_logging
+
     del version
     configure_logging(log_level)
+    os.umask(0o077)  # whatever is made from here on is its owner's alone
 
 
 @application.command()
@@ -56,6 +69,7 @@ def serve(
 ) -> None:
     """Serve the API, the media host and the storer until SIGTERM."""
     from mediavault.cli import serving
+    from mediavault.config import read_config
 
     serving.run(read_config(os.environ, data=data, api_port=api_port, media_port=media_port, host=host, role=role))
 
@@ -70,11 +84,16 @@ def demo(
     platform_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the sandbox platform.")] = 8082,
     exit_: Annotated[bool, typer.Option("--exit", help="Stop when everything is stored.")] = False,
 ) -> None:
-    """Start the sandbox platform and a vault, let a creator's media pass, and wait until they are stored."""
-    from mediavault.cli import demonstration
+    """Start the sandbox platform and a vault, let a creator's media pass, and wait until they are stored.
 
-    config: Config = read_config(os.environ, data=data, api_port=api_port, media_port=media_port)
-    demonstration.run(config, platform_port, stop_when_stored=exit_)
+    Ctrl-C ends it: with status 0 when everything was shown, 130 before.
+    """
+    from mediavault.cli import demonstration
+    from mediavault.config import read_config
+
+    config = read_config(os.environ, data=data, api_port=api_port, media_port=media_port)
+    if not demonstration.run(config, platform_port, stop_when_stored=exit_):
+        raise typer.Exit(INTERRUPTED)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,47 +11,50 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from mediavault.assembly import Foundation
 from mediavault.cli import serving
-from mediavault.cli.servers import Running, bind, server, stop_signal, url_of
+from mediavault.cli.running import run as run_until_signalled
+from mediavault.cli.servers import serving as serving_one
 from mediavault.config import Config
 from mediavault.data_folder import write_new
-from mediavault.errors import VaultError
+from mediavault.errors import NotPermitted, VaultError
 from mediavault.origin.addresses import AllowList
 from mediavault.platform.application import application
 from mediavault.platform.creators import USER_AGENT, creators
 from mediavault.platform.sandbox import Sandbox
-from mediavault.vault.authorising import DEFAULT_ORGANISATION, Authorising, Scope
+from mediavault.vault.authorising import DEFAULT_ORGANISATION, Scope
 
 _PATIENCE_SECONDS = 60
 
 
-def run(config: Config, platform_port: int, *, stop_when_stored: bool) -> None:
-    """Show it, then serve until Ctrl-C. Raises VaultError when something does not become stored."""
-    asyncio.run(_demonstrate(config, platform_port, stop_when_stored=stop_when_stored))
+def run(config: Config, platform_port: int, *, stop_when_stored: bool) -> bool:
+    """Show it, then serve until Ctrl-C; whether it came so far. Raises VaultError when something is not stored."""
+    shown = False
+
+    async def demonstrate() -> None:
+        nonlocal shown
+        async with _running(config, platform_port) as served:
+            await _show(served)
+            shown = True
+            if not stop_when_stored:
+                _say("\nServing until Ctrl-C.")
+                await served.running.ended()
+
+    run_until_signalled(demonstrate)
+    return shown
 
 
-async def _demonstrate(config: Config, platform_port: int, *, stop_when_stored: bool) -> None:
-    stop = stop_signal()
-    async with AsyncExitStack() as stack:
-        platform_url = await _start_platform(platform_port, stack)
+@asynccontextmanager
+async def _running(config: Config, platform_port: int) -> AsyncIterator[serving.Served]:
+    """The sandbox platform and a vault that may dial it."""
+    async with serving_one(application(Sandbox()), platform_port) as (platform_url, _):
         _say(f"sandbox platform   {platform_url}")
         served = await serving.start(_with_platform(config, platform_url))
-        stack.push_async_callback(served.stop)
-        _say(f"vault API          {served.api_url}\nmedia host         {served.media_url}")
-        key = await _key(config.data, served.vault.foundation.authorising, served.vault.foundation.first_key)
-        async with aiohttp.ClientSession(headers={"apiKey": key}) as session:
-            await _show(_Client(session, str(served.api_url)), config.data)
-        if not stop_when_stored:
-            _say("\nServing until Ctrl-C.")
-            await stop.wait()
-
-
-async def _start_platform(port: int, stack: AsyncExitStack) -> str:
-    listener = bind("127.0.0.1", port)
-    running = Running([(server(application(Sandbox()), drain_seconds=1), listener)])
-    await running.started()
-    stack.push_async_callback(running.stop)
-    return url_of(listener)
+        try:
+            _say(f"vault API          {served.api_url}\nmedia host         {served.media_url}")
+            yield served
+        finally:
+            await served.stop()
 
 
 def _with_platform(config: Config, platform_url: str) -> Config:
@@ -61,14 +65,22 @@ def _with_platform(config: Config, platform_url: str) -> Config:
     return replace(config, upstream_url=platform_url, client=replace(config.client, allow=allowed), drain_seconds=1)
 
 
-async def _key(data: Path, authorising: Authorising, first_key: Any) -> str:
+async def _key(data: Path, foundation: Foundation) -> str:
     """The demo's API key: in the data folder, so that the next run finds it."""
     path = data / "demo.key"
     if path.exists():
-        return path.read_text().strip()
-    made = first_key or await authorising.create_key(DEFAULT_ORGANISATION, list(Scope), name="demo")
+        kept = path.read_text().strip()
+        try:
+            await foundation.authorising.principal(kept, Scope.ACCOUNT)
+        except NotPermitted:  # revoked, or of another catalog
+            path.unlink()
+        else:
+            return kept
+    made = foundation.first_key or await foundation.authorising.create_key(
+        DEFAULT_ORGANISATION, list(Scope), name="demo"
+    )
     write_new(path, made.secret + "\n")
-    return str(made.secret)
+    return made.secret
 
 
 class _Client:
@@ -87,7 +99,17 @@ class _Client:
             return answer
 
 
-async def _show(client: _Client, data: Path) -> None:
+async def _show(served: serving.Served) -> None:
+    data = served.vault.config.data
+    key = await _key(data, served.vault.foundation)
+    async with aiohttp.ClientSession(headers={"apiKey": key}) as session:
+        client = _Client(session, str(served.api_url))
+        connection_id, items = await _stored_media(client)
+        _print_result(client, items, connection_id, data)
+
+
+async def _stored_media(client: _Client) -> tuple[str, list[Any]]:
+    """A photo and a video on their way from the platform into the vault: the connection's id, and the items."""
     creator = creators()[0]
     session = {"cookie": creator.cookie, "userAgent": USER_AGENT}
     connection = await client.call("POST", "/v2/account/connections/import", session)
@@ -98,8 +120,7 @@ async def _show(client: _Client, data: Path) -> None:
     chosen = [_first(seen["list"], "photo"), _first(seen["list"], "video")]
     for media in chosen:
         await _view(client, str(media["id"]), of_connection)
-    items = [await _stored(client, str(media["id"]), of_connection) for media in chosen]
-    _print_result(client, items, connection["id"], data)
+    return connection["id"], [await _stored(client, str(media["id"]), of_connection) for media in chosen]
 
 
 def _first(media: list[dict[str, Any]], kind: str) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mediavault.cli.answers import command, show_json
-from mediavault.cli.operators import Operator
-from mediavault.config import read_config
 from mediavault.domain.times import iso8601
+
+if TYPE_CHECKING:
+    from mediavault.cli.operators import Operator
 
 organisations = typer.Typer(help="Organisations: tenants that share nothing.", no_args_is_help=True)
 keys = typer.Typer(help="API keys: shown once, kept as digests.", no_args_is_help=True)
@@ -21,15 +20,19 @@ Data = Annotated[Path | None, typer.Option(help="The data folder (MEDIAVAULT_DAT
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text; errors too.")]
 
 
-def _operator(data: Path | None) -> Operator:
+def _operator(data: Path | None) -> "Operator":
+    from mediavault.cli.operators import Operator
+    from mediavault.config import read_config
+
     return Operator(read_config(os.environ, data=data))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    """Aligned, and never shortened to the terminal: what is shown is there to be copied."""
+    lines = [columns, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 @organisations.command("create")

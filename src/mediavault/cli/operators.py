@@ -1,17 +1,25 @@
 """How commands reach a vault: over its control socket while it runs, else by opening its data folder."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
-from mediavault.assembly import open_foundation
 from mediavault.catalog.organisations import KeyRow, OrganisationRow
+from mediavault.cli import control_socket
 from mediavault.config import Config
-from mediavault.errors import CatalogUnavailable, Conflict, InvalidRequest, NotFound, VaultError
+from mediavault.errors import (
+    CatalogUnavailable,
+    Conflict,
+    DataFolderLocked,
+    InvalidRequest,
+    NotFound,
+    UpstreamUnavailable,
+    VaultError,
+)
 from mediavault.vault.authorising import Authorising, NewKey
 
 T = TypeVar("T")
@@ -20,8 +28,13 @@ _ERROR_OF_STATUS: dict[int, type[VaultError]] = {
     400: InvalidRequest,
     404: NotFound,
     409: Conflict,
+    413: InvalidRequest,
     503: CatalogUnavailable,
 }
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
+#: Another command holds the folder for a moment; a vault that starts or stops, for a little longer.
+_PATIENCE_SECONDS = 5
+_PAUSE_SECONDS = 0.05
 
 
 class Operator:
@@ -29,7 +42,7 @@ class Operator:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._socket = config.data / "control.sock"
+        self._socket = control_socket.path_of(config.data)
 
     def create_organisation(self, name: str) -> OrganisationRow:
         """Add an organisation."""
@@ -63,6 +76,8 @@ class Operator:
 
     def revoke_key(self, key_id: str) -> None:
         """End a key."""
+        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", key_id):  # it becomes a part of a path
+            raise NotFound(f"there is no living key {key_id!r}")
         self._do(
             dict[str, str], "POST", f"/keys/{key_id}/revoke", None, lambda authorising: _revoked(authorising, key_id)
         )
@@ -75,16 +90,46 @@ class Operator:
     async def _reach(
         self, kind: type[T], method: str, path: str, body: Any, directly: Callable[[Authorising], Awaitable[T]]
     ) -> T:
-        if self._socket.exists():
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE_SECONDS
+        while True:
+            if self._socket.exists():
+                try:
+                    return await self._over_socket(kind, method, path, body)
+                except aiohttp.ClientConnectorError:
+                    pass  # left behind by a process that was killed, or just gone
             try:
-                return await _over_socket(self._socket, kind, method, path, body)
-            except aiohttp.ClientConnectorError:
-                pass  # left behind by a process that was killed
-        foundation = await open_foundation(self._config)
+                return await self._opened(directly)
+            except DataFolderLocked:
+                if loop.time() > deadline:
+                    raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _opened(self, directly: Callable[[Authorising], Awaitable[T]]) -> T:
+        from mediavault.assembly import open_foundation
+        from mediavault.cli.serving import tell_secrets
+
+        foundation = await open_foundation(self._config, visiting=True)
         try:
+            tell_secrets(foundation)
             return await directly(foundation.authorising)
         finally:
             await foundation.close()
+
+    async def _over_socket(self, kind: type[T], method: str, path: str, body: Any) -> T:
+        with control_socket.address(self._socket) as name:
+            try:
+                status, content = await _asked(name, method, path, body)
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise UpstreamUnavailable(f"the running vault does not answer: {type(error).__name__}") from error
+        try:
+            if status >= 400:
+                raise _ERROR_OF_STATUS.get(status, VaultError)(msgspec.json.decode(content)["message"])
+            return msgspec.json.decode(content, type=kind)
+        except (msgspec.DecodeError, KeyError, TypeError):
+            raise VaultError("the running vault answers as another version would: restart it") from None
 
 
 async def _revoked(authorising: Authorising, key_id: str) -> dict[str, str]:
@@ -92,14 +137,9 @@ async def _revoked(authorising: Authorising, key_id: str) -> dict[str, str]:
     return {"revoked": key_id}
 
 
-async def _over_socket(socket: Path, kind: type[T], method: str, path: str, body: Any) -> T:
-    connector = aiohttp.UnixConnector(path=str(socket))
+async def _asked(socket: str, method: str, path: str, body: Any) -> tuple[int, bytes]:
     async with (
-        aiohttp.ClientSession(connector=connector) as session,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=socket), timeout=_TIMEOUT) as session,
         session.request(method, f"http://vault{path}", json=body) as response,
     ):
-        content = await response.read()
-        if response.status >= 400:
-            told = msgspec.json.decode(content).get("message", "the vault refused")
-            raise _ERROR_OF_STATUS.get(response.status, VaultError)(told)
-        return msgspec.json.decode(content, type=kind)
+        return response.status, await response.read()

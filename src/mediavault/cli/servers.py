@@ -1,4 +1,4 @@
-"""Running ASGI applications with uvicorn: several in one loop, on sockets bound before, stopped by one signal.
+"""Running ASGI applications with uvicorn: several in one loop, on sockets bound before, stopped together.
 
 uvicorn's own signal handling is left out: with two servers it drains one after the other and then raises the signal
 again, so that nothing behind it runs. Binding is ours too: its own bind errors end the process.
@@ -6,56 +6,72 @@ again, so that nothing behind it runs. Binding is ours too: its own bind errors 
 
 import asyncio
 import contextlib
+import errno
+import logging
 import resource
-import signal
 import socket
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import uvicorn
 
-from mediavault.errors import ConfigError
+from mediavault.errors import ConfigError, Conflict, VaultError
 
 _BACKLOG = 2048
+_LAST_MOMENT_SECONDS = 1
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process."""
+    """A uvicorn server that leaves signals to the process, and cuts what outlives the drain time."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Nothing to capture."""
         yield
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop. Whatever ends it, nothing is listened on afterwards."""
+        try:
+            await super().serve(sockets)
+        finally:
+            for listening in getattr(self, "servers", []):
+                listening.close()
+            for listener in sockets or []:
+                listener.close()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain. Afterwards no request runs and no connection is open: the vault can be taken apart."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:
+            await asyncio.wait(set(self.server_state.tasks), timeout=_LAST_MOMENT_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 picks a free one. Raises ConfigError."""
+    """A listening socket; port 0 picks a free one. Raises Conflict where the port is taken, ConfigError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio sets TCP_NODELAY on what it accepts; without, a response can wait 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Conflict(f"{host}:{port} is in use: stop what listens there, or choose another port") from None
         raise ConfigError(f"{host}:{port} cannot be listened on: {error.strerror or error}") from None
-    listener.listen(_BACKLOG)
-    listener.setblocking(False)
-    return listener
-
-
-def bind_unix(path: Path) -> socket.socket:
-    """A listening Unix socket that only its owner can open. Raises ConfigError."""
-    path.unlink(missing_ok=True)  # a dead process's: the data folder's lock says that nobody has it
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o600)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"{path} cannot be listened on: {error.strerror or error}") from None
-    listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
 
@@ -78,7 +94,7 @@ def server(application: Any, *, drain_seconds: float) -> Server:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, int(drain_seconds)),
+        timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]  # it is handed to asyncio as it is
     )
     config.load()
     return Server(config)
@@ -88,38 +104,59 @@ class Running:
     """Servers on their sockets, in tasks of this loop."""
 
     def __init__(self, served: Sequence[tuple[Server, socket.socket]]) -> None:
+        _drop_known_failures()
         self._servers = [one for one, _ in served]
         self._tasks = [asyncio.create_task(one.serve(sockets=[listener])) for one, listener in served]
 
     async def started(self) -> None:
-        """Wait until all accept connections."""
-        while not all(one.started for one in self._servers):
+        """Wait until all accept connections. Raises VaultError when one does not."""
+        await self._unless_one_ends(asyncio.gather(*(one.ready.wait() for one in self._servers)))
+
+    async def ended(self) -> None:
+        """Never returns, and raises VaultError when a server ends that nobody stopped."""
+        await self._unless_one_ends(asyncio.get_running_loop().create_future())
+
+    async def _unless_one_ends(self, awaited: "asyncio.Future[Any]") -> None:
+        try:
+            await asyncio.wait([awaited, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in self._tasks:
                 if task.done():
-                    task.result()
-            await asyncio.sleep(0.01)
+                    raise VaultError("a server ended by itself") from None if task.cancelled() else task.exception()
+        finally:
+            awaited.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await awaited
 
     async def stop(self) -> None:
-        """Accept nothing new, let what runs end within the drain time."""
+        """Accept nothing new, let what runs end within the drain time, cut the rest."""
         for one in self._servers:
             one.should_exit = True
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def stop_signal() -> asyncio.Event:
-    """Set at SIGTERM or SIGINT; a second SIGINT ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+@contextlib.asynccontextmanager
+async def serving(application: Any, port: int) -> AsyncIterator[tuple[str, Running]]:
+    """One application on loopback: its URL, and what runs. Raises Conflict, ConfigError, VaultError."""
+    with contextlib.closing(bind("127.0.0.1", port)) as listener:
+        url = url_of(listener)
+        running = Running([(server(application, drain_seconds=1), listener)])
+        try:
+            await running.started()
+            yield url, running
+        finally:
+            await running.stop()
 
-    def interrupted() -> None:
-        if stop.is_set():
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signal.raise_signal(signal.SIGINT)
-        stop.set()
 
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, interrupted)
-    return stop
+def _drop_known_failures() -> None:
+    """uvicorn logs a traceback for whatever an application raises; what breaks a body on purpose was told already."""
+    log = logging.getLogger("uvicorn.error")
+    if _is_news not in log.filters:
+        log.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    raised = record.exc_info[1] if record.exc_info else None
+    return not isinstance(raised, VaultError | asyncio.CancelledError)
 
 
 def raise_file_limit() -> None:

@@ -4,11 +4,14 @@ import asyncio
 import json
 import socket
 import sys
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
 
-from mediavault.assembly import Vault, open_vault
+from mediavault.assembly import Foundation, Vault, open_foundation, open_vault
 from mediavault.catalog import sqlite
-from mediavault.cli.servers import Running, bind, bind_unix, raise_file_limit, server, stop_signal, url_of
+from mediavault.cli.control_socket import bind_control, path_of
+from mediavault.cli.running import run as run_until_signalled
+from mediavault.cli.servers import Running, bind, raise_file_limit, server, url_of
 from mediavault.config import Config, Role
 from mediavault.telemetry import Events, logger
 
@@ -24,46 +27,56 @@ class Served:
 
     async def stop(self) -> None:
         """Drain everything; the data folder is free afterwards."""
-        await self.running.stop()
+        path_of(self.vault.config.data).unlink(
+            missing_ok=True
+        )  # while the folder is ours: the next holder makes its own
+        await asyncio.gather(self.running.stop(), self.vault.drain())
         await self.vault.stop()
-        (self.vault.config.data / "control.sock").unlink(missing_ok=True)
 
 
 async def start(config: Config) -> Served:
-    """Bind, build, serve. Raises VaultError; nothing is left bound then."""
+    """Bind, build, serve. Raises VaultError; nothing is left bound or locked then."""
     raise_file_limit()
-    listeners: dict[str, socket.socket] = {}
-    try:
-        if config.role in {Role.ALL, Role.API}:
-            listeners["api"] = bind(config.host, config.api_port)
-        if config.role in {Role.ALL, Role.MEDIA}:
-            listeners["media"] = bind(config.host, config.media_port)
+    async with AsyncExitStack() as undo:
+        listeners: dict[str, socket.socket] = {}
+        for name, port in _ports(config).items():
+            listeners[name] = undo.enter_context(closing(bind(config.host, port)))
         if config.media_base_url is None:
             config = replace(config, media_base_url=url_of(listeners["media"]))
-        vault = await open_vault(config)
-    except BaseException:
-        for listener in listeners.values():
-            listener.close()
-        raise
-    if config.role is Role.ALL:
-        listeners["control"] = bind_unix(config.data / "control.sock")
-    applications = {"api": vault.api, "media": vault.media, "control": vault.control}
-    running = Running(
-        [
-            (server(applications[name], drain_seconds=config.drain_seconds), listener)
-            for name, listener in listeners.items()
-        ]
-    )
-    await vault.start()
-    await running.started()
-    _tell(vault)
-    urls = {name: url_of(listener) for name, listener in listeners.items() if name != "control"}
+        urls = {name: url_of(listener) for name, listener in listeners.items()}
+        foundation = await open_foundation(config)
+        tell_secrets(foundation)
+        vault = await open_vault(config, foundation)
+        undo.push_async_callback(vault.stop)
+        if config.role in {Role.ALL, Role.API}:
+            listeners["control"] = undo.enter_context(closing(bind_control(path_of(config.data))))
+        running = _run_servers(vault, listeners)
+        undo.push_async_callback(running.stop)
+        await vault.start()
+        await running.started()
+        undo.pop_all()
     return Served(vault, running, urls.get("api"), urls.get("media"))
 
 
-def _tell(vault: Vault) -> None:
-    """What an operator must see at the first start, once."""
-    foundation = vault.foundation
+def _ports(config: Config) -> dict[str, int]:
+    ports = {}
+    if config.role in {Role.ALL, Role.API}:
+        ports["api"] = config.api_port
+    if config.role in {Role.ALL, Role.MEDIA}:
+        ports["media"] = config.media_port
+    return ports
+
+
+def _run_servers(vault: Vault, listeners: dict[str, socket.socket]) -> Running:
+    applications = {"api": vault.api, "media": vault.media, "control": vault.control}
+    drain_seconds = vault.config.drain_seconds
+    return Running(
+        [(server(applications[name], drain_seconds=drain_seconds), listener) for name, listener in listeners.items()]
+    )
+
+
+def tell_secrets(foundation: Foundation) -> None:
+    """What an operator must see at the first start, once, whatever fails after it."""
     if not foundation.catalog.shared and not sqlite.is_safe():
         logger().warning(Events.SQLITE_UNSAFE, hint="install pysqlite3, or use PostgreSQL")
     if foundation.new_master_key is not None:
@@ -72,31 +85,29 @@ def _tell(vault: Vault) -> None:
             f"A master key was made: {foundation.new_master_key}\n"
             "BACK IT UP. Without it no stored session and no origin URL of this vault can be read again.",
             file=sys.stderr,
+            flush=True,
         )
-    if foundation.first_key is not None and vault.config.bootstrap_api_key is None:
+    if foundation.first_key is not None and not foundation.first_key_given:
         print(
             f"The first API key, shown only now: {foundation.first_key.secret}\n"
             f"(organisation {foundation.first_key.organisation}, scopes {', '.join(foundation.first_key.scopes)})",
             file=sys.stderr,
+            flush=True,
         )
 
 
 async def serve(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
-    stop = stop_signal()
+    """Serve until cancelled, then drain. Raises VaultError when it cannot start, or a server ends by itself."""
     served = await start(config)
-    print(json.dumps({"event": "ready", "api": served.api_url, "media": served.media_url}), flush=True)
-    await stop.wait()
-    logger().info(Events.DRAINING)
-    await served.stop()
-    logger().info(Events.STOPPED)
+    try:
+        print(json.dumps({"event": "ready", "api": served.api_url, "media": served.media_url}), flush=True)
+        await served.running.ended()
+    finally:
+        logger().info(Events.DRAINING)
+        await served.stop()
+        logger().info(Events.STOPPED)
 
 
 def run(config: Config) -> None:
-    """`serve` on the fastest loop there is."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(config))
-    else:
-        uvloop.run(serve(config))
+    """`serve` until SIGTERM or SIGINT."""
+    run_until_signalled(lambda: serve(config))

@@ -27,6 +27,9 @@ INLINE_SAFE = frozenset(
 #: Everything that counts as media; the rest is a document, or an origin's excuse.
 _MEDIA = INLINE_SAFE | {"video/x-msvideo"}
 
+#: RFC 9110 §8.3.1, and no longer than RFC 6838 §4.2 allows.
+_WELL_FORMED = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,127}/[a-z0-9!#$%&'*+.^_`|~-]{1,127}")
+
 _GENERIC = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/binary"})
 
 #: Containers whose type does not tell whether there is a picture track, or which of two siblings wrote them.
@@ -119,9 +122,9 @@ _WHITESPACE = b"\t\n\f\r "
 
 
 def canonical(content_type: str | None) -> str:
-    """The bare type in lower case, without parameters, under its common name; "" for none."""
+    """The bare type in lower case, without parameters, under its common name; "" for none, or what is no type."""
     bare = (content_type or "").partition(";")[0].strip().lower()
-    return _ALIASES.get(bare, bare)
+    return _ALIASES.get(bare, bare) if _WELL_FORMED.fullmatch(bare) else ""
 
 
 def family(content_type: str | None) -> Family | None:
@@ -130,6 +133,11 @@ def family(content_type: str | None) -> Family | None:
         case "image" | "video" | "audio" as kind:
             return kind
     return None
+
+
+def is_generic(content_type: str | None) -> bool:
+    """Whether a declared type says nothing of the bytes."""
+    return canonical(content_type) in _GENERIC
 
 
 def is_media(sniffed: str | None) -> bool:
@@ -145,7 +153,7 @@ def agrees(declared: str | None, sniffed: str | None) -> bool:
     said, seen = canonical(declared), canonical(sniffed)
     if not seen or said == seen:
         return True
-    if said in _GENERIC:
+    if is_generic(said):
         return seen in _MEDIA
     return any(said in group and seen in group for group in _SAME_CONTAINER)
 

@@ -32,6 +32,9 @@ class Purpose(IntEnum):
     DIRECT = 2  #: an origin URL of a connection whose Vault+ is off: streamed, never kept
 
 
+_PURPOSES = frozenset(Purpose)
+
+
 @dataclass(frozen=True)
 class Grant:
     """What a verified token allows."""
@@ -79,6 +82,8 @@ class UrlSigner:
             raise BadSignature
         if purpose == Purpose.VARIANT and len(body) != _HEAD.size + _VARIANT_ID_BYTES:
             raise BadSignature
+        if purpose not in _PURPOSES:  # signed by a newer version
+            raise BadSignature
         if now >= expiry * 1000:
             raise BadSignature("The media URL has expired")
         return Grant(Purpose(purpose), body[_HEAD.size :], expiry * 1000)
@@ -87,7 +92,8 @@ class UrlSigner:
 def rounded_expiry(now: int, ttl_seconds: int) -> int:
     """Unix seconds, at least `ttl_seconds` after `now` (ms), rounded up to a quarter of that life."""
     quarter = max(1, ttl_seconds // 4)
-    return -((-(now // 1000 + ttl_seconds)) // quarter) * quarter
+    earliest = -(-now // 1000) + ttl_seconds
+    return -(-earliest // quarter) * quarter
 
 
 def _mac(key: bytes) -> Callable[[bytes], bytes]:

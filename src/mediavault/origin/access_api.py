@@ -1,10 +1,12 @@
 """The upstream: any server that speaks the Access API (contract.md, "Access")."""
 
+import asyncio
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
+from multidict import CIMultiDict
 
 from mediavault.errors import (
     AddressDenied,
@@ -12,6 +14,7 @@ from mediavault.errors import (
     OriginUnavailable,
     SessionExpired,
     SessionNotProvided,
+    TooManyRequests,
     UpstreamError,
     UpstreamUnavailable,
 )
@@ -67,15 +70,24 @@ class UpstreamUser(msgspec.Struct, frozen=True):
 class AccessApi:
     """Calls upstreams, paced by connection."""
 
-    def __init__(self, client: GuardedClient, pacing: Pacing) -> None:
+    def __init__(self, client: GuardedClient, pacing: Pacing, longest_call_seconds: float = 90) -> None:
         self._client = client
         self._pacing = pacing
+        #: An upstream that drips its answer must not hold one of the connection's seats for ever.
+        self._longest_call_seconds = longest_call_seconds
 
     async def self_(self, upstream: Upstream) -> UpstreamUser:
-        """Who the session belongs to. Raises SessionExpired, SessionNotProvided, UpstreamError, AddressDenied."""
+        """Who the session belongs to.
+
+        Raises SessionExpired, SessionNotProvided, TooManyRequests, UpstreamError, AddressDenied.
+        """
         answer = await self.call(upstream, "GET", "/v2/access/self")
         if answer.status == 403:
             raise SessionExpired
+        if answer.status == 429:
+            raise TooManyRequests("the upstream limits this account", retry_after=60)
+        if answer.status >= 500:
+            raise UpstreamUnavailable(f"the upstream answered {answer.status} to /v2/access/self")
         if answer.status != 200:
             raise UpstreamError(f"the upstream answered {answer.status} to /v2/access/self")
         try:
@@ -97,31 +109,42 @@ class AccessApi:
     ) -> Answer:
         """One call to `base_url` + `target` with the connection's session; 401 raises for the session it refuses."""
         session = upstream.session
-        sent = {**(headers or {}), **session.headers, "User-Agent": session.user_agent}
-        sent["Accept-Encoding"] = "gzip, identity"
+        sent = CIMultiDict(headers or {})  # the session's own stand instead of the caller's, however they are written
+        sent.update(session.headers)
+        sent.update({"User-Agent": session.user_agent, "Accept-Encoding": "gzip, identity"})
         if session.cookie:
             sent["Cookie"] = session.cookie
         async with self._pacing.of(upstream.connection_id).turn():
-            try:
-                async with self._client.request(method, upstream.base_url + target, sent, body) as response:
-                    answer = await _whole(response)
-            except AddressDenied:
-                raise
-            except OriginUnavailable as error:
-                raise UpstreamUnavailable(f"the upstream does not answer: {error}") from error
-            except OriginError as error:
-                raise UpstreamError(f"the upstream's answer cannot be used: {error}") from error
+            answer = await self._answer(method, upstream.base_url + target, sent, body)
         if answer.status == 401:
             raise SessionExpired if session.cookie or session.headers else SessionNotProvided
         if answer.status in {301, 302, 303, 307, 308}:
             raise UpstreamError("the upstream redirects; import the connection with the base URL it redirects to")
         return answer
 
+    async def _answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        try:
+            async with (
+                asyncio.timeout(self._longest_call_seconds),
+                self._client.request(method, url, headers, body) as response,
+            ):
+                return await _whole(response)
+        except AddressDenied:
+            raise
+        except OriginUnavailable as error:
+            raise UpstreamUnavailable(f"the upstream does not answer: {error}") from error
+        except TimeoutError as error:
+            raise UpstreamUnavailable("the upstream does not answer in time") from error
+        except OriginError as error:
+            raise UpstreamError(f"the upstream's answer cannot be used: {error}") from error
+
 
 async def _whole(response: Response) -> Answer:
     body = await response.read(LARGEST_ANSWER)
     encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "gzip":
+    if not body:  # an answer to HEAD names the encoding of what it does not hold
+        pass
+    elif encoding == "gzip":
         body = _gunzipped(body)
     elif encoding not in {"", "identity"}:
         raise UpstreamError(f"the upstream answers in {encoding[:20]!r}, which was not asked")
@@ -135,6 +158,6 @@ def _gunzipped(body: bytes) -> bytes:
         whole = unzip.decompress(body, LARGEST_ANSWER)
     except zlib.error as error:
         raise UpstreamError("the upstream's gzip is broken") from error
-    if unzip.unconsumed_tail or not unzip.eof:
-        raise UpstreamError("the upstream's gzip is cut off or too large")
+    if unzip.unconsumed_tail or unzip.unused_data or not unzip.eof:
+        raise UpstreamError("the upstream's gzip is cut off, too large, or has something behind it")
     return whole

@@ -1,11 +1,12 @@
 """The one guarded HTTP client. Every address is checked where it is dialled, literals and redirects included."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
@@ -18,6 +19,7 @@ from mediavault.origin.addresses import AllowList, check
 
 _MOST_REMEMBERED_NAMES = 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNSENDABLE = re.compile(r"[^\x21-\x7e]")
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError, UnicodeError)
 
 
@@ -102,7 +104,7 @@ class GuardedClient:
                     return
             finally:
                 raw.close()
-            url = urljoin(url, location)
+            url = _redirected(url, location)
         raise OriginError(f"the origin redirected more than {self._config.largest_redirects} times")
 
     @asynccontextmanager
@@ -121,7 +123,11 @@ class GuardedClient:
     ) -> aiohttp.ClientResponse:
         target = _checked(url)
         try:
-            return await self._session.request(method, target, headers=headers, data=body, allow_redirects=False)
+            return await self._session.request(
+                method, target, headers=headers, data=body, allow_redirects=False, skip_auto_headers=("Content-Type",)
+            )
+        except aiohttp.InvalidURL:
+            raise AddressDenied("the host of the URL is none that may be dialled") from None
         except _FAILURES as error:
             raise OriginUnavailable(f"{target.host} cannot be reached: {_said(error)}") from error
 
@@ -130,10 +136,20 @@ class GuardedClient:
         await self._session.close()
 
 
-def _checked(url: str) -> URL:
-    """The URL, sent exactly as it was written: a signature may cover its spelling."""
+def _redirected(url: str, location: str) -> str:
     try:
-        target = URL(url, encoded=True)
+        return urljoin(url, location)
+    except ValueError:
+        raise OriginError("the origin redirects to what is no URL") from None
+
+
+def _checked(url: str) -> URL:
+    """The URL, sent exactly as it was written: a signature may cover its spelling.
+
+    Only what cannot stand in a request line is escaped, as browsers do: spaces, control and non-ASCII characters.
+    """
+    try:
+        target = URL(_UNSENDABLE.sub(lambda found: quote(found[0]), url), encoded=True)
         usable = target.scheme in {"http", "https"} and bool(target.host) and target.port is not None
     except ValueError:
         usable = False
@@ -148,8 +164,6 @@ def _said(error: BaseException) -> str:
     """The error in words that hold no URL: an origin's URL is a secret."""
     if isinstance(error, aiohttp.ClientResponseError):
         return f"{type(error).__name__} {error.status}"
-    if isinstance(error, aiohttp.InvalidURL):
-        return "invalid URL"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
@@ -170,7 +184,22 @@ class _NamedHosts(AbstractResolver):
                 self._granted[(result["host"], port)] = None
             while len(self._granted) > _MOST_REMEMBERED_NAMES:
                 self._granted.pop(next(iter(self._granted)))
-        return results
+            return results
+        return self._permitted(results)
+
+    def _permitted(self, results: list[ResolveResult]) -> list[ResolveResult]:
+        """Those that may be dialled: aiohttp races several addresses, and would lose the reason why all were denied."""
+        permitted, denied = [], None
+        for result in results:
+            try:
+                check(result["host"], result["port"], self._allow)
+            except AddressDenied as error:
+                denied = error
+            else:
+                permitted.append(result)
+        if denied is not None and not permitted:
+            raise denied
+        return permitted
 
     def granted(self, address: str, port: int) -> bool:
         """Whether an allowed name stands for this address and port."""

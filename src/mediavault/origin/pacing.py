@@ -40,10 +40,18 @@ class Pace:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a slot and a seat, and hold the seat."""
-        await asyncio.sleep(self.book())
-        async with self._seats:
+        """Wait for a slot and a seat, and hold the seat. Raises TooManyRequests when either takes too long."""
+        wait = self.book()
+        await asyncio.sleep(wait)
+        try:
+            async with asyncio.timeout(self._config.longest_wait_seconds - wait):
+                await self._seats.acquire()
+        except TimeoutError:
+            raise TooManyRequests("this connection's upstream is slow and asked too often") from None
+        try:
             yield
+        finally:
+            self._seats.release()
 
 
 class Pacing:

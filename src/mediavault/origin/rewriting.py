@@ -12,6 +12,7 @@ from mediavault.errors import UpstreamError
 
 #: Labels come from the upstream's own keys; what does not look like one is no label of ours.
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+_HEIGHT = re.compile(r"([1-9][0-9]{0,4})(?:\.0+)?", re.ASCII)
 _PREFIX = re.compile(r"/v2/access(?:/proxy)?(?:/api2/v2)?(?=/|$)")
 _SOURCE_OF_SEGMENT = {
     "vault": Source.VAULT,
@@ -35,7 +36,7 @@ def source_of_path(path: str) -> Source:
 class FoundUrl:
     """One media URL and where in the document it stands."""
 
-    label: str
+    label: str | None  #: None where the document gives it no name the vault can use
     url: str
     holder: dict[str, Any]
     key: str
@@ -55,10 +56,20 @@ class FoundMedia:
 _DECODER = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode()))
 
 
+#: Every escape of a JSON string; what matches as `lone` is half of a surrogate pair.
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+
+
 def decode(body: bytes) -> Any:
     """The document. Raises UpstreamError for what is not JSON."""
     try:
         return _DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        pass  # a text that was cut in the middle of an emoji is JSON, and no Unicode
+    try:
+        return _DECODER.decode(_ESCAPE.sub(lambda found: b"\\ufffd" if found["lone"] else found[0], body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise UpstreamError("the upstream's answer is not JSON") from error
 
@@ -113,26 +124,38 @@ def _duration(given: Any) -> float | None:
 
 
 def _urls(node: dict[str, Any]) -> Iterator[FoundUrl]:
-    files = node.get("files")
-    for label, file in files.items() if isinstance(files, dict) else ():
+    files = _object(node.get("files"))
+    for label, file in files.items():
         if isinstance(file, dict):
             yield from _url(label, file, "url")
             yield from _sources(file)
-    heights = node.get("videoSources")
-    if isinstance(heights, dict):
-        for label in heights:
-            yield from _url(label, heights, label)
+        else:
+            yield from _url(label, files, label)
+    heights = _object(node.get("videoSources"))
+    for label in heights:
+        yield from _url(label, heights, label)
+
+
+def _object(given: Any) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {}
 
 
 def _sources(file: dict[str, Any]) -> Iterator[FoundUrl]:
     """`files.*.sources[]`: a label each, by height."""
     sources = file.get("sources")
     for source in sources if isinstance(sources, list) else ():
-        if isinstance(source, dict) and isinstance(source.get("height"), int):
-            yield from _url(str(source["height"]), source, "url")
+        if isinstance(source, dict):
+            yield from _url(_height(source.get("height")), source, "url")
+
+
+def _height(given: Any) -> str:
+    """A label; nothing for what is no height."""
+    text = bytes(given).decode() if isinstance(given, msgspec.Raw) else str(given)
+    found = None if isinstance(given, bool) else _HEIGHT.fullmatch(text)
+    return found[1] if found else ""
 
 
 def _url(label: str, holder: dict[str, Any], key: str) -> Iterator[FoundUrl]:
     url = holder.get(key)
-    if isinstance(url, str) and url.startswith(("http://", "https://")) and _LABEL.fullmatch(label):
-        yield FoundUrl(label, url, holder, key)
+    if isinstance(url, str) and url[:8].lower().startswith(("http://", "https://")):
+        yield FoundUrl(label if _LABEL.fullmatch(label) else None, url, holder, key)

@@ -23,7 +23,7 @@ from mediavault.domain.signed_url import Grant, Purpose, UrlSigner
 from mediavault.domain.times import SECOND, Now
 from mediavault.edge.cache import EdgeCache
 from mediavault.edge.copies import EdgeCopy
-from mediavault.errors import BlobCorrupt, DiskFull, MediaNotFound, OriginCoolingDown, VaultError
+from mediavault.errors import BadSignature, BlobCorrupt, DiskFull, MediaNotFound, OriginCoolingDown, VaultError
 from mediavault.origin.client import GuardedClient
 from mediavault.problems import Problem, new_request_id, problem
 from mediavault.serving.direct import serve_direct
@@ -95,6 +95,8 @@ class MediaHost:
             return
         grant = self.signer.verify(path[len(_PREFIX) :], now=self.now())
         if grant.purpose is Purpose.DIRECT:
+            if method == "POST":
+                raise BadSignature("This URL streams from its origin and names nothing that could be stored")
             await self._direct(self.sealer.open_direct(grant.subject), grant, scope, receive, send, request_id)
         elif method == "POST":
             await self._store(grant, send, request_id)
@@ -111,13 +113,13 @@ class MediaHost:
             source = await self._open(variant)
         except DiskFull:  # the viewer need not suffer for it
             url = origin_urls.open_url(self.sealer, variant)
-            self._count(variant, scope)
             await self._direct(url, grant, scope, receive, send, request_id)
+            self._count(variant, scope, None)
             return
         try:
             answer = decide(scope["method"], scope["headers"], source.representation)
             if answer.status in {200, 206, 304}:
-                self._count(variant, scope)
+                self._count(variant, scope, source.representation.size)
             await respond(
                 receive,
                 send,
@@ -140,7 +142,23 @@ class MediaHost:
         return variant
 
     async def _open(self, variant: Variant) -> Source:
-        """Open what the plan says. Raises MediaNotFound, OriginError, DiskFull, BlobError."""
+        """Open the nearest source. Raises MediaNotFound, OriginError, DiskFull, BlobError."""
+        source = self._at_hand(variant)
+        if source is None and self.filling.running(variant.id) is None:
+            # The row may be older than the look at the edge: if the bytes were stored and left the edge in between, or
+            # the origin failed, a row read now says so, and the origin is not asked a second time.
+            variant = await self._refreshed(variant)
+            source = self._at_hand(variant)
+        return source or await self._fill(variant)
+
+    async def _refreshed(self, variant: Variant) -> Variant:
+        fresh = await variants.find_variant(self.catalog, variant.id)
+        if fresh is None:
+            raise MediaNotFound
+        return fresh
+
+    def _at_hand(self, variant: Variant) -> Source | None:
+        """What needs no fetch; None where only a fill will do. Raises MediaNotFound, OriginCoolingDown, BlobError."""
         copy = self.edge.find(variant.id) if variant.status != Status.STORED else None
         chosen = plan(
             Status(variant.status),
@@ -158,7 +176,7 @@ class MediaHost:
                 return self._stored(variant)
             case FromEdge() if copy is not None and (source := self._edge_copy(copy)) is not None:
                 return source
-        return await self._fill(variant)
+        return None
 
     def _stored(self, variant: Variant) -> Source:
         if variant.blob_id is None or variant.version is None or variant.sha256 is None:
@@ -176,28 +194,29 @@ class MediaHost:
         return FileSource(file, representation)
 
     def _edge_copy(self, copy: EdgeCopy) -> Source | None:
-        fd = self.edge.open_file(copy)
-        if fd is None:
-            return None
         representation = _representation(copy.version, copy.size_bytes, copy.content_type, bytes.fromhex(copy.sha256))
-        return FileSource(BlobFile(fd, copy.size_bytes), representation)
+        fd = self.edge.open_file(copy)
+        return None if fd is None else FileSource(BlobFile(fd, copy.size_bytes), representation)
 
     async def _fill(self, variant: Variant) -> Source:
         fill = self.filling.fill(variant)
         fill.join()
         try:
             head = await fill.ready()
-            return FillSource(fill, _representation(fill.version, head.size_bytes, head.content_type, None))
+            size, sha256 = head.size_bytes, None
+            if fill.filled is not None:
+                size, sha256 = fill.filled.size_bytes, bytes.fromhex(fill.filled.sha256)
+            return FillSource(fill, _representation(fill.version, size, head.content_type, sha256))
         except BaseException:
             fill.leave()
             raise
 
-    def _count(self, variant: Variant, scope: Any) -> None:
+    def _count(self, variant: Variant, scope: Any, size: int | None) -> None:
         """A GET without Range, or with one that starts at 0, is a view; a seek or a HEAD is none (contract)."""
         if scope["method"] != "GET":
             return
-        asked = [value for name, value in scope["headers"] if name == b"range"]
-        if not asked or byte_ranges.starts_at_zero(asked[0].decode("latin-1")):
+        asked = [value.decode("latin-1") for name, value in scope["headers"] if name == b"range"]
+        if len(asked) != 1 or byte_ranges.starts_at_zero(asked[0], size):  # two lines are ignored
             self.counting.count(variant.id)
 
     def _seconds_left(self, grant: Grant) -> int:

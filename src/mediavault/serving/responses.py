@@ -18,6 +18,14 @@ Headers = list[tuple[bytes, bytes]]
 #: The end of a slice whose end nobody knows.
 _UNKNOWN_END = 1 << 62
 _LONGEST_CACHING_SECONDS = 86_400
+#: The loop is let go once for so many bytes: neither a viewer who left nor one on a fast line makes `send` wait.
+_BYTES_AT_A_TIME = 4 * CHUNK_BYTES
+
+#: What the conditions and ranges of a request can be refused with.
+_REFUSED = {
+    412: ("PRECONDITION_FAILED", "The media is not the version that was asked for"),
+    416: ("RANGE_NOT_SATISFIABLE", "The range holds no byte of the media"),
+}
 
 #: What every answer has, errors too.
 ALWAYS: Headers = [
@@ -37,16 +45,16 @@ async def respond(
     receive: Any, send: Any, source: Source, answer: Answer, *, request_id: bytes, seconds_left: int
 ) -> None:
     """Send the answer. A source that fails on the way breaks the connection: never a short body that looks whole."""
+    if answer.status in _REFUSED:
+        kind, text = _REFUSED[answer.status]
+        refused = Problem(answer.status, kind, text, dict(answer.headers))
+        await respond_problem(send, refused, request_id=request_id.decode(), head=answer.head_only)
+        return
+    max_age = max(0, min(_LONGEST_CACHING_SECONDS, seconds_left))
     headers = [*ALWAYS, (b"x-request-id", request_id), *_encoded(answer.headers)]
-    if answer.status in {200, 206, 304}:
-        max_age = max(0, min(_LONGEST_CACHING_SECONDS, seconds_left))
-        headers.append((b"cache-control", b"private, max-age=%d" % max_age))
-    else:
-        headers.append((b"cache-control", b"no-store"))
+    headers.append((b"cache-control", b"private, max-age=%d" % max_age))
     if answer.status in {200, 206}:
         headers.append((b"content-disposition", disposition(source.representation.content_type)))
-    elif not any(name == b"content-length" for name, _ in headers) and answer.status != 304:
-        headers.append((b"content-length", b"0"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if answer.head_only or not (answer.slices or answer.streams_to_end):
         await send({"type": "http.response.body", "body": b""})
@@ -81,14 +89,15 @@ class Viewer:
 
 
 async def _send_body(receive: Any, send: Any, source: Source, answer: Answer) -> None:
-    """Send slices until they end or the viewer leaves. A body of one chunk is not worth a watch."""
+    """Send slices until they end or the viewer leaves. A body of one chunk is not worth a watch, nor a second send."""
     slices = list(answer.parts()) if answer.slices else [(b"", Slice(0, _UNKNOWN_END))]
     viewer = Viewer(receive) if sum(piece.length for _, piece in slices) > CHUNK_BYTES else None
     try:
-        for head, piece in slices:
+        for place, (head, piece) in enumerate(slices, start=1):
             if head:
                 await send({"type": "http.response.body", "body": head, "more_body": True})
-            if not await _send_slice(send, source, piece, viewer):
+            is_last = place == len(slices) and not answer.closing
+            if not await _send_slice(send, source, piece, viewer, is_last=is_last):
                 return
         await send({"type": "http.response.body", "body": answer.closing})
     except VaultError as error:
@@ -99,13 +108,21 @@ async def _send_body(receive: Any, send: Any, source: Source, answer: Answer) ->
             viewer.close()
 
 
-async def _send_slice(send: Any, source: Source, piece: Slice, viewer: Viewer | None) -> bool:
-    """Whether the viewer was there to the end of it."""
+async def _send_slice(send: Any, source: Source, piece: Slice, viewer: Viewer | None, *, is_last: bool) -> bool:
+    """Whether something is left to be sent to a viewer who is still there."""
+    left, breath = piece.length, _BYTES_AT_A_TIME
     async with aclosing(source.chunks(piece)) as chunks:
         async for chunk in chunks:
+            left, breath = left - len(chunk), breath - len(chunk)
+            if breath <= 0:
+                breath = _BYTES_AT_A_TIME
+                await asyncio.sleep(0)
             if viewer is not None and viewer.left:
                 return False
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            ends = is_last and left == 0
+            await send({"type": "http.response.body", "body": chunk, "more_body": not ends})
+            if ends:
+                return False
     return True
 
 

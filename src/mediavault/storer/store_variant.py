@@ -16,10 +16,19 @@ from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.leases import Claim
 from mediavault.catalog.variants import Variant
-from mediavault.domain.lifecycle import Event
+from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.times import HOUR, MINUTE, SECOND, Now
 from mediavault.edge.cache import EdgeCache
-from mediavault.errors import AddressDenied, BlobNotFound, DiskFull, LostRace, OriginRefused, VaultError
+from mediavault.errors import (
+    AddressDenied,
+    BlobCorrupt,
+    BlobError,
+    CatalogError,
+    DiskFull,
+    LostRace,
+    OriginRefused,
+    VaultError,
+)
 from mediavault.telemetry import Events, logger
 from mediavault.vault.fill import Filled
 from mediavault.vault.filling import Filling
@@ -34,6 +43,7 @@ class StoreConfig:
     most_attempts: int = 10  #: failures that may pass, before it is given up
     first_delay_ms: int = 2 * SECOND  #: doubled at every attempt
     longest_delay_ms: int = 10 * MINUTE
+    no_room_delay_ms: int = 30 * SECOND  #: after a full disk, which is no fault of the variant and costs no attempt
     given_up_cool_down_ms: int = HOUR  #: viewers do not ask the origin again for so long
     free_floor_bytes: int = 1 << 30  #: nothing is stored while the blob store has less free space
 
@@ -51,16 +61,27 @@ class StoreVariant:
         self._now = now
         self._config = config
 
+    def has_room(self) -> bool:
+        """Whether there is free space above the floor: without it nothing is claimed. Raises BlobUnavailable."""
+        free_bytes = self._blobs.free_bytes()
+        return free_bytes is None or free_bytes >= self._config.free_floor_bytes
+
     async def __call__(self, claim: Claim) -> None:
         """Carry a claim to its end; the claim is settled exactly once, or its lease was lost to somebody else."""
         renewal = asyncio.create_task(self._keep_lease(claim))
+        variant: Variant | None = None
         try:
-            stored = await self._make_durable(claim)
+            variant = await self._claimed(claim)
+            stored = await self._from_edge(claim) or await self._from_fill(claim, variant)
             await self._catalog.run(blob_rows.settle, claim, stored, self._now())
         except LostRace:
+            # Not left to the sweep alone: it may have dropped the intent's row before these bytes were there.
             await self._blobs.delete(blob_key(claim.org_id, claim.blob_id))
         except VaultError as error:
-            await self._failed(claim, error)
+            await self._failed(claim, variant, error)
+        except asyncio.CancelledError:
+            await self._give_back(claim)
+            raise
         else:
             self._edge.drop(claim.variant_id)
             logger().info(Events.STORED, variant_id=claim.variant_id, size_bytes=stored.size_bytes)
@@ -80,22 +101,32 @@ class StoreVariant:
             except VaultError:  # the database may be back before the lease runs out
                 logger().exception(Events.WORKER_FAILED, worker="lease")
 
-    async def _make_durable(self, claim: Claim) -> StoredBytes:
+    async def _claimed(self, claim: Claim) -> Variant:
         variant = await catalog_variants.find_variant(self._catalog, claim.variant_id)
-        if variant is None:
-            raise LostRace("its connection is gone")
-        return await self._from_edge(claim) or await self._from_fill(claim, variant)
+        if variant is None or variant.status != Status.STORING:
+            raise LostRace("it was removed, or its connection is gone")
+        return variant
 
     async def _from_edge(self, claim: Claim) -> StoredBytes | None:
-        """The edge cache's copy, unless it has none or loses it meanwhile."""
+        """The edge cache's copy. None where it has none, loses it meanwhile, or had other bytes than it believed."""
         copy = self._edge.find(claim.variant_id)
         if copy is None:
             return None
         filled = Filled(copy.size_bytes, copy.sha256, copy.content_type, copy.version)
         try:
-            return await self._adopt(claim, self._edge.path(copy), filled)
-        except BlobNotFound:
+            stored = await self._adopt(claim, self._edge.path(copy), filled)
+            await self._verify(claim, stored)
+        except BlobError as error:
+            logger().warning(Events.STORE_FAILED, variant_id=claim.variant_id, reason=f"edge copy: {error}")
+            self._edge.drop(claim.variant_id)
             return None
+        return stored
+
+    async def _verify(self, claim: Claim, stored: StoredBytes) -> None:
+        """The edge cache syncs nothing, so a copy from before a power failure may be whole in size only."""
+        blob = await self._blobs.measure(blob_key(claim.org_id, claim.blob_id))
+        if blob.sha256 != stored.sha256:
+            raise BlobCorrupt(f"the edge copy of {claim.variant_id} has another digest than when it was filled")
 
     async def _from_fill(self, claim: Claim, variant: Variant) -> StoredBytes:
         adopted: list[StoredBytes] = []
@@ -113,8 +144,7 @@ class StoreVariant:
         return adopted[0]
 
     async def _adopt(self, claim: Claim, path: Path, filled: Filled) -> StoredBytes:
-        free_bytes = self._blobs.free_bytes()
-        if free_bytes is not None and free_bytes < self._config.free_floor_bytes:
+        if not self.has_room():
             raise DiskFull("the blob store has less free space than the floor; free some, or lower the floor")
         try:
             await self._blobs.adopt(blob_key(claim.org_id, claim.blob_id), path, size_bytes=filled.size_bytes)
@@ -123,20 +153,44 @@ class StoreVariant:
             raise
         return StoredBytes(filled.size_bytes, filled.sha256, filled.content_type, filled.version)
 
-    async def _failed(self, claim: Claim, error: VaultError) -> None:
+    async def _failed(self, claim: Claim, variant: Variant | None, error: VaultError) -> None:
         """Release for another try, or give up. A lost race means that somebody else has settled it."""
         now, attempts, reason = self._now(), claim.attempts + 1, str(error)
         lasting = isinstance(error, OriginRefused | AddressDenied) or attempts >= self._config.most_attempts
         logger().warning(Events.STORE_FAILED, variant_id=claim.variant_id, reason=reason, attempts=attempts)
-        columns = {"attempts": attempts, "last_error": reason}
-        if lasting:
+        event, columns = Event.RELEASED, {"attempts": attempts, "last_error": reason}
+        if isinstance(error, DiskFull):
+            columns |= {"attempts": claim.attempts, "run_at": now + self._config.no_room_delay_ms}
+        elif await self._has_new_url(variant):
+            columns = {"run_at": now}  # the failure was the old URL's
+        elif lasting:
             event = Event.GIVEN_UP
             columns["not_before"] = now + self._config.given_up_cool_down_ms
         else:
-            event = Event.RELEASED
             delay = min(self._config.first_delay_ms << min(attempts - 1, 20), self._config.longest_delay_ms)
             columns["run_at"] = now + delay
         with suppress(LostRace):
             await self._catalog.run(
                 transitions.apply, claim.variant_id, event, at=now, fence=claim.fence, reason=reason, **columns
             )
+
+    async def _give_back(self, claim: Claim) -> None:
+        """The vault is stopping: no failure of the variant, and no crash of its storer."""
+        now = self._now()
+        with suppress(LostRace, CatalogError):  # else the next start takes it back
+            await self._catalog.run(
+                transitions.apply,
+                claim.variant_id,
+                Event.RELEASED,
+                at=now,
+                fence=claim.fence,
+                reason="the vault was stopped",
+                run_at=now,
+            )
+
+    async def _has_new_url(self, variant: Variant | None) -> bool:
+        """Whether the upstream has shown another URL since the store began."""
+        if variant is None:
+            return False
+        seen = await catalog_variants.find_variant(self._catalog, variant.id)
+        return seen is not None and seen.origin_key != variant.origin_key

@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import dataclass
 
-from mediavault.blobs.store import BlobStore, blob_key
+from mediavault.blobs.store import BlobKey, BlobStore, blob_key
 from mediavault.catalog import blob_rows, leases
 from mediavault.catalog.database import Catalog
 from mediavault.domain.times import DAY, Now
-from mediavault.errors import VaultError
+from mediavault.errors import BlobError
 from mediavault.telemetry import Events, logger
 
 _DOOMED_AT_ONCE = 200
@@ -36,7 +36,7 @@ class Sweeps:
         while True:
             try:
                 await self.sweep()
-            except VaultError:
+            except Exception:  # the loop outlives whatever it met
                 logger().exception(Events.WORKER_FAILED, worker="sweeps")
             await asyncio.sleep(self._config.every_seconds)
 
@@ -57,8 +57,18 @@ class Sweeps:
         """Bytes first, then the row: a crash between the two leaves a row that is swept again."""
         deleted = 0
         while doomed := await self._catalog.run(blob_rows.doomed, _DOOMED_AT_ONCE):
-            for blob_id, org_id in doomed:
-                await self._blobs.delete(blob_key(org_id, blob_id))
-                await self._catalog.run(blob_rows.forget, blob_id)
-            deleted += len(doomed)
+            gone = [await self._delete(blob_key(org_id, blob_id), blob_id) for blob_id, org_id in doomed]
+            deleted += sum(gone)
+            if not any(gone):
+                break
         return deleted
+
+    async def _delete(self, key: BlobKey, blob_id: str) -> bool:
+        """Whether it is gone: one that cannot be deleted must not keep the others."""
+        try:
+            await self._blobs.delete(key)
+        except BlobError:
+            logger().exception(Events.WORKER_FAILED, worker="sweeps")
+            return False
+        await self._catalog.run(blob_rows.forget, blob_id)
+        return True

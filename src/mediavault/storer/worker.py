@@ -7,7 +7,6 @@ from mediavault.catalog import leases
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.leases import Claim
 from mediavault.domain.times import Now
-from mediavault.errors import VaultError
 from mediavault.storer.store_variant import StoreVariant
 from mediavault.telemetry import Events, logger
 
@@ -45,7 +44,7 @@ class Worker:
             self._work.clear()
             try:
                 claimed = await self._claim_all_there_is_room_for()
-            except VaultError:
+            except Exception:  # the loop outlives whatever it met
                 logger().exception(Events.WORKER_FAILED, worker="storer")
                 claimed = False
             if not claimed:
@@ -53,13 +52,24 @@ class Worker:
 
     async def _claim_all_there_is_room_for(self) -> bool:
         claimed = False
-        while len(self._stores) < self._config.stores_at_once:
-            claim = await self._catalog.run(leases.claim, self._holder, self._lease_ms, self._now())
-            if claim is None:
+        while len(self._stores) < self._config.stores_at_once and self._store.has_room():
+            if not await self._claim():
                 return claimed
-            self._start(claim)
             claimed = True
-        return False  # no room: wait for a store to end
+        return False  # wait for a store to end, or for free space
+
+    async def _claim(self) -> bool:
+        """Claim and start one store; False when there is none. Cancelled, it still starts what it has claimed."""
+        claiming = asyncio.create_task(self._catalog.run(leases.claim, self._holder, self._lease_ms, self._now()))
+        try:
+            claim = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            if (claim := await claiming) is not None:
+                self._start(claim)
+            raise
+        if claim is not None:
+            self._start(claim)
+        return claim is not None
 
     def _start(self, claim: Claim) -> None:
         task = asyncio.create_task(self._run_store(claim))
@@ -86,7 +96,7 @@ class Worker:
             return
 
     async def drain(self, seconds: float) -> None:
-        """Let running stores end within the time; the rest is given back by the next start."""
+        """Let running stores end within the time; the rest is cut, and given back for the next start."""
         stores = list(self._stores)
         if stores:
             await asyncio.wait(stores, timeout=seconds)

@@ -1,6 +1,7 @@
 """Organisations and API keys: who may do what. A key is shown once; only its digest is kept."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _SHOWN_PREFIX_CHARACTERS = 8
 #: A revoked key may still be taken for so long by a process that saw it alive.
 REVOCATION_DELAY = 1 * SECOND
 _MOST_REMEMBERED = 10_000
+_SENDABLE = re.compile(r"[\x21-\x7e]{16,256}")
 
 
 class Scope(StrEnum):
@@ -66,14 +68,16 @@ class Authorising:
         if not secret or len(secret) > 256:
             raise NotPermitted
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+        now = self._now()
         principal, seen_at = self._seen.get(digest, (None, 0))
-        if principal is None or self._now() - seen_at >= REVOCATION_DELAY:
-            principal = await self._looked_up(digest)
+        # A clock that was put back must not keep a key alive: neither may its age be negative.
+        if principal is None or not 0 <= now - seen_at < REVOCATION_DELAY:
+            principal = await self._looked_up(digest, now)
         if scope not in principal.scopes:
             raise NotPermitted
         return principal
 
-    async def _looked_up(self, digest: str) -> Principal:
+    async def _looked_up(self, digest: str, asked_at: int) -> Principal:
         key = await organisations.find_key(self._catalog, digest)
         if key is None:
             self._seen.pop(digest, None)
@@ -81,7 +85,7 @@ class Authorising:
         principal = Principal(key.id, key.org_id, key.organisation, key.name, frozenset(key.scopes))
         if len(self._seen) >= _MOST_REMEMBERED:
             self._seen.clear()
-        self._seen[digest] = (principal, self._now())
+        self._seen[digest] = (principal, asked_at)  # not when the answer came: it may be older than that
         return principal
 
     async def create_organisation(self, name: str) -> OrganisationRow:
@@ -104,6 +108,10 @@ class Authorising:
         owner = await organisations.find_organisation(self._catalog, organisation)
         if owner is None:
             raise NotFound(f"there is no organisation {organisation!r}")
+        if name is not None and not (len(name) <= 100 and name.isprintable()):
+            raise InvalidRequest("a key's name is at most 100 printable characters")
+        if secret is not None and not _SENDABLE.fullmatch(secret):
+            raise InvalidRequest("a key is 16 to 256 visible ASCII characters: it is sent in a header")
         secret = secret or _KEY_PREFIX + secrets.token_urlsafe(32)
         now = self._now()
         shown = secret[:_SHOWN_PREFIX_CHARACTERS] if len(secret) >= 4 * _SHOWN_PREFIX_CHARACTERS else secret[:2]

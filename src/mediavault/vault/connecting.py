@@ -13,7 +13,7 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_connection_id
 from mediavault.catalog.tables import ConnectionState
 from mediavault.domain.times import Now, iso8601
-from mediavault.errors import ConnectionUnknown, InvalidRequest, NotFound
+from mediavault.errors import ConnectionUnknown, InvalidRequest, NotFound, UpstreamError
 from mediavault.origin.access_api import AccessApi, Session, Upstream, UpstreamUser
 from mediavault.vault.configuring import organisation_settings
 from mediavault.vault.removing import Removing
@@ -21,7 +21,17 @@ from mediavault.vault.sealing import Sealer
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 #: Set by the client itself; a caller that could set them could smuggle requests.
-_OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "cookie"})
+_OWN_HEADERS = frozenset(
+    {
+        *("host", "content-length", "content-encoding", "transfer-encoding", "accept-encoding", "cookie", "user-agent"),
+        *("connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "upgrade", "expect"),
+    }
+)
+_MOST_HEADERS = 50
+_CONNECTION_ID = re.compile(r"conn_[0-9a-z]{24}", re.ASCII)
+_UPSTREAM_USER = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+#: Visible ASCII without what some client reads as another host.
+_BASE_URL = re.compile(r"https?://[^\x00-\x20\x7f-\U0010ffff\\@?#<>\"{}|^`]{1,500}", re.IGNORECASE)
 _MAX_INFLIGHT = 4
 
 #: A connection as the vault's verbs take it.
@@ -100,7 +110,9 @@ class Connecting:
 
     async def connection(self, org_id: str, connection_id: str) -> ConnectionRow:
         """The organisation's connection. Raises ConnectionUnknown, the same for another's and for none."""
-        row = await connections.find_connection(self._catalog, org_id, connection_id)
+        row = None
+        if is_connection_id(connection_id):
+            row = await connections.find_connection(self._catalog, org_id, connection_id)
         if row is None:
             raise ConnectionUnknown
         return row
@@ -115,19 +127,20 @@ class Connecting:
         """Check the session upstream and keep it; the user's living connection is updated instead of a second one."""
         base_url = self._base_url(request.upstream)
         session = _session(request.cookie, request.user_agent, request.upstream.headers if request.upstream else {})
-        connection_id = new_connection_id()
-        user = await self._access_api.self_(Upstream(connection_id, base_url, session))
+        permissions = _texts(request.permissions or [])
+        reference = _text(request.client_reference_id, "clientReferenceId")
+        user = await self._user_of(Upstream(f"import {org_id} {base_url}", base_url, session))
         owner = await organisations.organisation(self._catalog, org_id)
         now = self._now()
         row = ConnectionRow(
-            id=connection_id,
+            id=new_connection_id(),
             org_id=org_id,
             state=ConnectionState.ACTIVE.value,
             upstream_base_url=base_url,
             upstream_user_id=str(user.id),
             user_data=msgspec.json.encode(_user_data(user)).decode(),
-            permissions=msgspec.json.encode(_texts(request.permissions or [])).decode(),
-            client_reference_id=_text(request.client_reference_id, "clientReferenceId"),
+            permissions=msgspec.json.encode(permissions).decode(),
+            client_reference_id=reference,
             session=self._sealer.seal(msgspec.msgpack.encode(session), _place(org_id, base_url, str(user.id))),
             vault_plus_enabled=organisation_settings(owner.settings).auto_enable_for_new_connections,
             settings_overrides=None,
@@ -144,7 +157,7 @@ class Connecting:
         """Give a connection a new session of the same upstream user. Raises NotFound, InvalidRequest."""
         row = await self._own(org_id, connection_id)
         session = _session(request.cookie, request.user_agent, self.upstream(row).session.headers)
-        user = await self._access_api.self_(Upstream(row.id, row.upstream_base_url, session))
+        user = await self._user_of(Upstream(row.id, row.upstream_base_url, session))
         if str(user.id) != row.upstream_user_id:
             raise InvalidRequest("the session belongs to another upstream user; import it as a connection of its own")
         place = _place(org_id, row.upstream_base_url, row.upstream_user_id)
@@ -172,6 +185,7 @@ class Connecting:
 
     async def disconnect(self, org_id: str, connection_id: str) -> None:
         """Forget the session and remove the media; their bytes stay for the undo window. Raises NotFound."""
+        await self._own(org_id, connection_id)
         await self._catalog.run(connections.disconnect, org_id, connection_id, self._now())
         await self._removing.purge(org_id, connection_id, "disconnected")
 
@@ -191,12 +205,24 @@ class Connecting:
             raise InvalidRequest("no upstream: give upstream.baseUrl, or set MEDIAVAULT_UPSTREAM_URL")
         try:
             parts = urlsplit(base_url)
-            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+            usable = _BASE_URL.fullmatch(base_url) and parts.hostname and parts.port != 0 and "/." not in parts.path
         except ValueError:
             usable = False
-        if not usable or parts.query or parts.fragment or parts.username is not None or len(base_url) > 500:
+        if not usable:
             raise InvalidRequest("upstream.baseUrl must be an http or https URL without credentials or query")
-        return base_url.rstrip("/")
+        # One spelling of the host: the same upstream user must be found again.
+        return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}".rstrip("/")
+
+    async def _user_of(self, upstream: Upstream) -> UpstreamUser:
+        user = await self._access_api.self_(upstream)
+        if not _UPSTREAM_USER.fullmatch(str(user.id)):
+            raise UpstreamError("the upstream's /v2/access/self names a user whose id is none")
+        return user
+
+
+def is_connection_id(text: str) -> bool:
+    """Whether the text could be a connection's id; what could not never reaches the database."""
+    return _CONNECTION_ID.fullmatch(text) is not None
 
 
 def view(row: ConnectionRow) -> ConnectionView:
@@ -226,6 +252,8 @@ def _user_data(user: UpstreamUser) -> UserData:
 
 
 def _session(cookie: str, user_agent: str, headers: Mapping[str, str]) -> Session:
+    if len(headers) > _MOST_HEADERS:
+        raise InvalidRequest(f"upstream.headers are at most {_MOST_HEADERS}")
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
             raise InvalidRequest(f"upstream.headers: {name[:100]!r} cannot be set")

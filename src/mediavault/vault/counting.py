@@ -1,6 +1,7 @@
 """Counting views: in memory on the way, written in batches. A flush is also when policy sees what was viewed."""
 
 import asyncio
+from collections.abc import Iterable
 
 from mediavault.catalog import variants
 from mediavault.catalog.database import Catalog
@@ -21,6 +22,7 @@ class Counting:
         self._flush_seconds = flush_seconds
         self._views: dict[str, Views] = {}
         self._some = asyncio.Event()
+        self._flushing: asyncio.Task[None] | None = None
 
     def count(self, variant_id: str) -> None:
         """One view more."""
@@ -29,7 +31,16 @@ class Counting:
         self._some.set()
 
     async def flush(self) -> None:
-        """Write what was counted, and queue what policy wants stored now. Raises CatalogError; nothing is lost then."""
+        """Write what was counted, and queue what policy wants stored now. Raises CatalogError; nothing is lost then.
+
+        Whoever is cancelled here leaves a flush that goes on, and the next one waits for it: its outcome is known then.
+        """
+        while self._flushing is not None and not self._flushing.done():
+            await asyncio.wait([self._flushing])
+        self._flushing = asyncio.create_task(self._write())
+        await asyncio.shield(self._flushing)
+
+    async def _write(self) -> None:
         views, self._views = self._views, {}
         self._some.clear()
         if not views:
@@ -37,14 +48,21 @@ class Counting:
         try:
             viewed = await self._catalog.run(variants.count_views, list(views.values()))
         except VaultError:
-            for view in views.values():
-                later = self._views.get(view.variant_id)
-                self._views[view.variant_id] = (
-                    view if later is None else Views(view.variant_id, view.count + later.count, later.last_at)
-                )
-            self._some.set()
+            self._take_back(views.values())
             raise
-        await self._storing.apply_policy(viewed)
+        try:
+            await self._storing.apply_policy(viewed)
+        except VaultError:  # they are counted; policy still has to see them
+            self._take_back(Views(variant.id, 0, views[variant.id].last_at) for variant in viewed)
+            raise
+
+    def _take_back(self, views: Iterable[Views]) -> None:
+        for view in views:
+            later = self._views.get(view.variant_id)
+            self._views[view.variant_id] = (
+                view if later is None else Views(view.variant_id, view.count + later.count, later.last_at)
+            )
+        self._some.set()
 
     async def run(self) -> None:
         """Flush a little after something was counted, until cancelled."""
@@ -53,6 +71,6 @@ class Counting:
             await asyncio.sleep(self._flush_seconds)
             try:
                 await self.flush()
-            except VaultError:
+            except Exception:  # the loop outlives whatever it met
                 logger().exception(Events.WORKER_FAILED, worker="counting")
                 await asyncio.sleep(1)

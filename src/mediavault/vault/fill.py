@@ -72,13 +72,12 @@ class Fill:
         self._wake()
 
     def failed(self, error: VaultError) -> None:
-        """It broke; viewers who have read a part must be cut off."""
-        self.error = error
+        """It broke; viewers who have read a part must be cut off. What was completed cannot fail them any more."""
+        if self.filled is None:
+            self.error = error
         self._adoptable = False
         for _, outcome in self._adopters:
-            if not outcome.done():
-                outcome.set_exception(error)
-                outcome.exception()  # the waiter may have left; that is no unhandled error
+            _disappoint(outcome, error)
         self._adopters.clear()
         self._wake()
 
@@ -89,17 +88,17 @@ class Fill:
         """
         sound = True
         while self._adopters:
-            adopt, outcome = self._adopters.pop(0)
-            try:
-                await adopt(path, filled)
-            except Exception as error:
-                sound = False
-                if not outcome.done():
-                    outcome.set_exception(error)
-                    outcome.exception()
-            else:
-                if not outcome.done():
-                    outcome.set_result(None)
+            adopt, outcome = self._adopters[0]
+            if not outcome.done():  # else nobody would settle what it adopts
+                try:
+                    await adopt(path, filled)
+                except Exception as error:
+                    sound = False
+                    _disappoint(outcome, error)
+                else:
+                    if not outcome.done():
+                        outcome.set_result(None)
+            self._adopters.pop(0)
         self._adoptable = False
         return sound
 
@@ -115,20 +114,19 @@ class Fill:
     # -- the readers' side --
 
     async def ready(self) -> FillHead:
-        """Wait for the first bytes. Raises what the fill failed with."""
-        while self.head is None:
-            if self.error is not None:
-                raise self.error
+        """Wait for the first bytes. Raises what the fill failed with, also where it failed after them."""
+        while True:
+            self._check()
+            if self.head is not None:
+                return self.head
             await self._progress.wait()
-        return self.head
 
     async def available(self, offset: int) -> int:
         """Wait for bytes beyond `offset`; how many there are, 0 at the end. Raises what the fill failed with."""
         while True:
             if self._available > offset:
                 return self._available - offset
-            if self.error is not None:
-                raise self.error
+            self._check()
             if self.filled is not None:
                 return 0
             await self._progress.wait()
@@ -136,8 +134,7 @@ class Fill:
     async def finished(self) -> Filled:
         """Wait for the whole object. Raises what the fill failed with."""
         while self.filled is None:
-            if self.error is not None:
-                raise self.error
+            self._check()
             await self._progress.wait()
         return self.filled
 
@@ -146,8 +143,7 @@ class Fill:
 
         Raises what the fill failed with, or what `adopt` raised.
         """
-        if self.error is not None:
-            raise self.error
+        self._check()
         if not self._adoptable:
             return False
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -179,7 +175,18 @@ class Fill:
         """Whether the leader has nothing left to do with it."""
         return self._left.is_set()
 
+    def _check(self) -> None:
+        if self.error is not None:
+            # One error for many readers: each raise would lengthen the traceback the others left in it.
+            raise self.error.with_traceback(None)
+
     def _close_unused(self) -> None:
         if self._readers == 0 and self.over and self._staging is not None:
             self._staging.close()
             self._staging = None
+
+
+def _disappoint(outcome: "asyncio.Future[None]", error: Exception) -> None:
+    if not outcome.done():
+        outcome.set_exception(error)
+        outcome.exception()  # the waiter may have left; that is no unhandled error

@@ -5,7 +5,8 @@ leaves stops it. A failure is remembered with the variant, so that the origin is
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.variants import Variant
 from mediavault.domain import media_type, origin_expiry
+from mediavault.domain.lifecycle import Status
 from mediavault.domain.times import DAY, HOUR, SECOND, Now
 from mediavault.edge.cache import EdgeCache
 from mediavault.edge.copies import EdgeCopy
@@ -46,6 +48,8 @@ class FillConfig:
     unavailable_cool_down_ms: int = 5 * SECOND  #: after a timeout, a reset, a 5xx
     fresh_ms: int = 30 * DAY  #: how long an edge copy needs no revalidation: a media URL's bytes do not change
     largest_object_bytes: int = 64 << 30
+    least_bytes_per_second: int = 1024  #: an origin that dribbles would hold a fill, and a storer, for days
+    patience_seconds: float = 60  #: over which that rate is taken
 
 
 class Filling:
@@ -117,25 +121,47 @@ class Filling:
                 raise
         filled = Filled(staging.written, staging.digest(), fill_head.content_type, fill.version)
         fill.completed(filled)
-        if await fill.serve_adopters(staging.path, filled):
-            await asyncio.to_thread(self._edge.keep, staging, self._copy(fill, fill_head, filled, url))
-        else:
+        if not await fill.serve_adopters(staging.path, filled):
             staging.discard()
+            return
+        await asyncio.to_thread(self._edge.keep, staging, self._copy(fill, fill_head, filled, url))
+        await self._forget_if_settled(variant.id)
+
+    async def _forget_if_settled(self, variant_id: str) -> None:
+        """Whoever stored or removed the variant meanwhile has dropped its copy before there was one."""
+        variant = await variants.find_variant(self._catalog, variant_id)
+        if variant is None or variant.status in {Status.STORED, Status.REMOVED}:
+            self._edge.drop(variant_id)
 
     async def _receive(self, fill: Fill, staging: Staging, head: FetchedHead, response: Response) -> FillHead:
-        chunks = response.chunks()
-        first = await _first_bytes(chunks)
-        fill_head = FillHead(head.length, verified_content_type(first, head.content_type), head.etag)
-        await asyncio.to_thread(staging.append, first)
-        fill.started(fill_head)
-        fill.advanced(staging.written)
-        async for chunk in chunks:
-            await asyncio.to_thread(staging.append, chunk)
-            self._check_size(staging.written)
+        async with aclosing(response.chunks()) as raw, aclosing(self._steady(raw)) as chunks:
+            first = await first_bytes(chunks)
+            if not first:
+                raise OriginUnavailable("the origin sent an empty body")
+            fill_head = FillHead(head.length, verified_content_type(first, head.content_type), head.etag)
+            await asyncio.to_thread(staging.append, first)
+            fill.started(fill_head)
             fill.advanced(staging.written)
+            async for chunk in chunks:
+                await asyncio.to_thread(staging.append, chunk)
+                self._check_size(staging.written)
+                fill.advanced(staging.written)
         if head.length is not None and staging.written != head.length:
             raise OriginUnavailable(f"the origin sent {staging.written} bytes and had announced {head.length}")
         return fill_head
+
+    async def _steady(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """The same chunks, of an origin that keeps up. A silent one is cut off by the client's own timeout."""
+        now = asyncio.get_running_loop().time
+        received, since = 0, now()
+        async for chunk in chunks:
+            yield chunk
+            received += len(chunk)
+            elapsed = now() - since
+            if elapsed >= self._config.patience_seconds:
+                if received < elapsed * self._config.least_bytes_per_second:
+                    raise OriginUnavailable(f"the origin dribbles: {received} bytes in {elapsed:.0f} s")
+                received, since = 0, now()
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._config.largest_object_bytes:
@@ -171,7 +197,8 @@ class Filling:
             logger().exception(Events.FILL_FAILED, variant_id=variant.id)
 
 
-async def _first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
+async def first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
+    """Enough to tell the type by, or all there are."""
     first = b""
     async for chunk in chunks:
         first += chunk
@@ -186,5 +213,9 @@ def verified_content_type(first: bytes, declared: str | None) -> str:
     if sniffed is not None and not media_type.is_media(sniffed):
         raise OriginRefused(f"the origin sent {sniffed} instead of media")
     if sniffed is None:
-        return said if media_type.family(said) else "application/octet-stream"
+        if media_type.is_generic(said):
+            return "application/octet-stream"
+        if media_type.family(said) is None or said == "image/svg+xml":
+            raise OriginRefused(f"the origin sent {said[:60]} instead of media")
+        return said
     return said if media_type.family(said) and media_type.agrees(said, sniffed) else sniffed

@@ -1,14 +1,16 @@
 """Observing: what media an upstream's answer shows, recorded before the answer goes on, its URLs replaced by ours."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from mediavault.catalog import observations
 from mediavault.catalog.connections import ConnectionRow
 from mediavault.catalog.database import Catalog
-from mediavault.catalog.observations import SeenMedia, SeenVariant, VariantIds
+from mediavault.catalog.observations import VariantIds
+from mediavault.catalog.seen import SeenMedia, SeenVariant
 from mediavault.domain import media_type, origin_expiry
 from mediavault.domain.media import MediaType
 from mediavault.domain.signed_url import UrlSigner
@@ -23,7 +25,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Smaller answers are read on the event loop: a thread hop costs more.
-_INLINE_BYTES = 16 * 1024
+_INLINE_BYTES = 4 * 1024
+#: In a thread the interpreter is let go after so many media, about a millisecond of work.
+_ITEMS_A_BREATH = 8
+_BREATH_SECONDS = 0.000_1
 _POSTER_LABELS = frozenset({"thumb", "squarePreview"})
 
 
@@ -44,6 +49,7 @@ class Observing:
         self._sealer = sealer
         self._signer = signer
         self._now = now
+        self._thread = asyncio.Semaphore(1)  # one big answer at a time: more threads would only starve the loop
 
     async def observe(self, connection: ConnectionRow, target: str, body: bytes) -> bytes:
         """The body with every media URL on the media host; its variants are recorded when this returns.
@@ -52,21 +58,27 @@ class Observing:
         Raises UpstreamError for what is not JSON.
         """
         now = self._now()
-        read = await _off_loop(body, self._read, connection, target, body, now)
+        read = await self._off_loop(body, self._read, connection, target, body, now)
         if not read.found:
             return body
         ids: VariantIds = {}
         if read.seen:
             ids = await self._catalog.run(observations.observe, connection.org_id, connection.id, read.seen, now)
-        return await _off_loop(body, self._write, connection, read, ids, now)
+        return await self._off_loop(body, self._write, connection, read, ids, now)
+
+    async def _off_loop(self, body: bytes, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if len(body) <= _INLINE_BYTES:
+            return work(*args, **kwargs)
+        async with self._thread:
+            return await asyncio.to_thread(work, *args, **kwargs)
 
     def _read(self, connection: ConnectionRow, target: str, body: bytes, now: int) -> _Read:
         document = rewriting.decode(body)
-        found = [item for item in rewriting.media_in(document) if item.urls]
+        found = [item for item in _letting_others_run(rewriting.media_in(document)) if item.urls]
         seen = []
         if connection.vault_plus_enabled:
             source = rewriting.source_of_path(target)
-            for item in found:
+            for item in _letting_others_run(found):
                 if item.media_id is not None:
                     variants = self._seen_variants(connection, item.media_id, item, now)
                     seen.append(
@@ -77,7 +89,7 @@ class Observing:
     def _seen_variants(
         self, connection: ConnectionRow, media_id: str, item: FoundMedia, now: int
     ) -> tuple[SeenVariant, ...]:
-        first_of_label = {place.label: place.url for place in reversed(item.urls)}
+        first_of_label = {place.label: place.url for place in reversed(item.urls) if place.label is not None}
         return tuple(
             SeenVariant(
                 label=label,
@@ -94,9 +106,9 @@ class Observing:
     def _write(self, connection: ConnectionRow, read: _Read, ids: VariantIds, now: int) -> bytes:
         settings = effective_settings(connection.organisation_settings, connection.settings_overrides)
         ttl_seconds = settings.presigned_url_ttl_seconds
-        for item in read.found:
+        for item in _letting_others_run(read.found):
             for place in item.urls:
-                variant_id = ids.get((item.media_id or "", place.label))
+                variant_id = ids.get((item.media_id or "", place.label or ""))
                 if variant_id is not None:
                     url = self._signer.sign_variant(variant_id, ttl_seconds=ttl_seconds, now=now)
                 else:
@@ -114,7 +126,9 @@ def guessed_content_type(url: str, item_type: MediaType, label: str) -> str:
     return media_type.DEFAULT_BY_TYPE[MediaType.IMAGE if label in _POSTER_LABELS else item_type]
 
 
-async def _off_loop(body: bytes, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    if len(body) <= _INLINE_BYTES:
-        return work(*args, **kwargs)
-    return await asyncio.to_thread(work, *args, **kwargs)
+def _letting_others_run(found: Iterable[FoundMedia]) -> Iterator[FoundMedia]:
+    """The same, with a breath now and then: else the event loop waits a switch interval each time it wants to run."""
+    for number, item in enumerate(found, start=1):
+        if number % _ITEMS_A_BREATH == 0:
+            time.sleep(_BREATH_SECONDS)
+        yield item

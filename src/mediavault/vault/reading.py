@@ -14,6 +14,7 @@ from mediavault.domain.signed_url import UrlSigner
 from mediavault.domain.times import Now
 from mediavault.errors import ConnectionUnknown, InvalidRequest, MediaNotFound
 from mediavault.vault.configuring import effective_settings
+from mediavault.vault.connecting import is_connection_id
 
 
 class VariantView(Struct, frozen=True, rename="camel"):
@@ -68,6 +69,8 @@ class Reading:
 
     async def item(self, org_id: str, connection_id: str, media_id: str) -> ItemView:
         """One item, by one query. Raises ConnectionUnknown, MediaNotFound."""
+        if not is_connection_id(connection_id):
+            raise ConnectionUnknown
         askable = media_id if is_media_id(media_id) else ""
         found = await items.connection_and_item(self._catalog, org_id, connection_id, askable)
         if found is None:
@@ -105,10 +108,11 @@ class Reading:
     def _view(self, row: ItemRow, settings: VaultSettings, now: int) -> ItemView:
         ttl_seconds = settings.presigned_url_ttl_seconds
         sign = self._signer.sign_variant
+        item_type = overall_type([variant.content_type for variant in row.variants], MediaType(row.type))
         return ItemView(
             id=row.media_id,
-            type=overall_type([variant.content_type for variant in row.variants], MediaType(row.type)),
-            duration=row.duration,
+            type=item_type,
+            duration=None if item_type is MediaType.IMAGE else row.duration,
             media={
                 variant.label: VariantView(
                     status=variant.status,

@@ -33,8 +33,12 @@ class Storing:
     async def store(self, variant: Variant) -> Queued:
         """A person wants it stored, whatever policy says. Raises MediaNotFound for a removed one."""
         if variant.status == Status.EDGE_ONLY:
-            changed = await self._queue([variant.id], "asked for")
-            return Queued(changed == 1, Status.PENDING)
+            if await self._queue([variant.id], "asked for"):
+                return Queued(True, Status.PENDING)
+            moved = await variants.find_variant(self._catalog, variant.id)  # by somebody else, since it was read
+            if moved is None:
+                raise MediaNotFound
+            variant = moved
         if variant.status == Status.REMOVED:
             raise MediaNotFound
         return Queued(False, Status(variant.status))

@@ -12,7 +12,7 @@ from mediavault.catalog.tables.accounts import (
     organisations,
     usage,
 )
-from mediavault.catalog.tables.columns import ByteText, metadata
+from mediavault.catalog.tables.columns import ByteText, is_in, metadata
 from mediavault.catalog.tables.events import DeliveryState, EndpointState, outbox, webhook_deliveries, webhook_endpoints
 from mediavault.catalog.tables.lists import list_items, lists
 from mediavault.catalog.tables.media import BlobState, blobs, media, variants
@@ -27,6 +27,7 @@ __all__ = [
     "blobs",
     "connections",
     "installation",
+    "is_in",
     "list_items",
     "lists",
     "media",

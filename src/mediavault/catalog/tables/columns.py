@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Column, Index, MetaData, Text, text
+from sqlalchemy import CheckConstraint, Column, ColumnElement, Index, MetaData, Text, literal_column, text
 
 #: Text that sorts by its bytes on both engines.
 ByteText = Text().with_variant(Text(collation="C"), "postgresql")
@@ -21,6 +21,11 @@ metadata = MetaData(
 def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     """The column holds a member of the enum."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
+
+
+def is_in(column: Column[str], state: StrEnum) -> ColumnElement[bool]:
+    """The column has that value, written out: a planner cannot match a parameter with a partial index."""
+    return column == literal_column(f"'{state.value}'")
 
 
 def partial_index(name: str, where: str, *columns: Column[object], unique: bool = False) -> Index:

@@ -30,6 +30,7 @@ outbox = Table(
     Column("seq", BigInteger, primary_key=True),
     Column("id", ByteText, nullable=False, unique=True),
     Column("connection_id", ByteText, nullable=False),
+    Column("variant_id", ByteText),
     Column("type", ByteText, nullable=False),
     Column("data", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False, index=True),

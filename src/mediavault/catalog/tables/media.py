@@ -92,6 +92,7 @@ variants = Table(
     one_of("status", Status),
     CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name="lease"),
     CheckConstraint("(status = 'stored') = (blob_id IS NOT NULL)", name="blob"),
+    CheckConstraint("status <> 'stored' OR retained_blob_id IS NULL", name="retained"),
 )
 
 
@@ -101,10 +102,14 @@ partial_index(
     variants.c.connection_id,
     variants.c.origin_expires_at,
     variants.c.id,
+    variants.c.run_at,
 )
 partial_index("ix_variants_storing", "status = 'storing'", variants.c.connection_id, variants.c.lease_expires_at)
 partial_index("ix_variants_retained", "retained_blob_id IS NOT NULL", variants.c.removed_at)
-Index("ix_variants_connection", variants.c.connection_id, variants.c.status)
+Index("ix_variants_connection", variants.c.connection_id, variants.c.status, variants.c.id)
+# Without these two, deleting a blob's row would look at every variant for one that refers to it.
+partial_index("ix_variants_blob", "blob_id IS NOT NULL", variants.c.blob_id)
+partial_index("ix_variants_retained_blob", "retained_blob_id IS NOT NULL", variants.c.retained_blob_id)
 partial_index("ix_variants_stored", "status = 'stored'", variants.c.connection_id, variants.c.stored_at, variants.c.id)
 
 
@@ -125,4 +130,5 @@ blobs = Table(
     CheckConstraint("state = 'live' OR refs = 0", name="only_live_is_referenced"),
 )
 partial_index("ix_blobs_same_bytes", "state = 'live'", blobs.c.org_id, blobs.c.sha256)
-partial_index("ix_blobs_unsettled", "state <> 'live'", blobs.c.state, blobs.c.id)
+partial_index("ix_blobs_writing", "state = 'writing'", blobs.c.id)
+partial_index("ix_blobs_doomed", "state = 'doomed'", blobs.c.id)

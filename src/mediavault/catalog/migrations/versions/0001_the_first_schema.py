@@ -33,6 +33,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("blobs", schema=None) as batch_op:
         batch_op.create_index(
+            "ix_blobs_doomed",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'doomed'"),
+            postgresql_where=sa.text("state = 'doomed'"),
+        )
+        batch_op.create_index(
             "ix_blobs_same_bytes",
             ["org_id", "sha256"],
             unique=False,
@@ -40,11 +47,11 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'live'"),
         )
         batch_op.create_index(
-            "ix_blobs_unsettled",
-            ["state", "id"],
+            "ix_blobs_writing",
+            ["id"],
             unique=False,
-            sqlite_where=sa.text("state <> 'live'"),
-            postgresql_where=sa.text("state <> 'live'"),
+            sqlite_where=sa.text("state = 'writing'"),
+            postgresql_where=sa.text("state = 'writing'"),
         )
 
     op.create_table(
@@ -69,6 +76,7 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("id", BYTE_TEXT, nullable=False),
         sa.Column("connection_id", BYTE_TEXT, nullable=False),
+        sa.Column("variant_id", BYTE_TEXT, nullable=True),
         sa.Column("type", BYTE_TEXT, nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -316,6 +324,7 @@ def upgrade() -> None:
         sa.Column("kept_out", sa.Text(), nullable=True),
         sa.CheckConstraint("(status = 'stored') = (blob_id IS NOT NULL)", name=op.f("ck_variants_blob")),
         sa.CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name=op.f("ck_variants_lease")),
+        sa.CheckConstraint("status <> 'stored' OR retained_blob_id IS NULL", name=op.f("ck_variants_retained")),
         sa.CheckConstraint(
             "status IN ('edge_only', 'pending', 'storing', 'stored', 'removed')", name=op.f("ck_variants_status")
         ),
@@ -326,10 +335,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("media_pk", "label", name=op.f("uq_variants_media_pk_label")),
     )
     with op.batch_alter_table("variants", schema=None) as batch_op:
-        batch_op.create_index("ix_variants_connection", ["connection_id", "status"], unique=False)
+        batch_op.create_index(
+            "ix_variants_blob",
+            ["blob_id"],
+            unique=False,
+            sqlite_where=sa.text("blob_id IS NOT NULL"),
+            postgresql_where=sa.text("blob_id IS NOT NULL"),
+        )
+        batch_op.create_index("ix_variants_connection", ["connection_id", "status", "id"], unique=False)
         batch_op.create_index(
             "ix_variants_pending",
-            ["connection_id", "origin_expires_at", "id"],
+            ["connection_id", "origin_expires_at", "id", "run_at"],
             unique=False,
             sqlite_where=sa.text("status = 'pending'"),
             postgresql_where=sa.text("status = 'pending'"),
@@ -337,6 +353,13 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_variants_retained",
             ["removed_at"],
+            unique=False,
+            sqlite_where=sa.text("retained_blob_id IS NOT NULL"),
+            postgresql_where=sa.text("retained_blob_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_variants_retained_blob",
+            ["retained_blob_id"],
             unique=False,
             sqlite_where=sa.text("retained_blob_id IS NOT NULL"),
             postgresql_where=sa.text("retained_blob_id IS NOT NULL"),

@@ -1,0 +1,50 @@
+"""What a process must know to start. Each room declares its own small config dataclass."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from mediavault.catalog.database import CatalogConfig
+from mediavault.edge.cache import EdgeConfig
+from mediavault.origin.client import ClientConfig
+from mediavault.origin.pacing import PaceConfig
+from mediavault.storer.store_variant import StoreConfig
+from mediavault.storer.sweeps import SweepConfig
+from mediavault.storer.worker import WorkerConfig
+from mediavault.vault.filling import FillConfig
+
+
+class Role(StrEnum):
+    """Which part of the vault a process is."""
+
+    ALL = "all"
+    API = "api"
+    MEDIA = "media"
+    STORER = "storer"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a process must know to start."""
+
+    data: Path
+    role: Role = Role.ALL
+    host: str = "127.0.0.1"
+    api_port: int = 8080  #: 0 picks a free one
+    media_port: int = 8081
+    media_base_url: str | None = None  #: how viewers reach the media host; the media port's own address unless given
+    upstream_url: str | None = None  #: for connections that name no upstream
+    master_key: bytes | None = field(default=None, repr=False)  #: from the data folder unless given
+    bootstrap_api_key: str | None = field(default=None, repr=False)  #: at the first start only
+    blobs: Path = Path()
+    drain_seconds: float = 20  #: after SIGTERM
+    catalog: CatalogConfig = field(
+        default_factory=lambda: CatalogConfig(""), repr=False
+    )  #: its URL may hold a password
+    client: ClientConfig = field(default_factory=ClientConfig)
+    pace: PaceConfig = field(default_factory=PaceConfig)
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
+    fill: FillConfig = field(default_factory=FillConfig)
+    worker: WorkerConfig = field(default_factory=WorkerConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -1,0 +1,159 @@
+"""`organisations` and `keys`, beside a vault that runs and without one."""
+
+import asyncio
+import json
+import stat
+
+import pytest
+
+from fakes.callers import caller
+from fakes.programs import run, serve
+from fakes.vaults import KEY, until
+from mediavault.catalog.organisations import KeyRow
+from mediavault.cli.operators import Operator
+from mediavault.cli.serving import Served, start
+from mediavault.config import Config, read_config
+from mediavault.errors import Conflict, DataFolderLocked, InvalidRequest, NotFound
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    return read_config({"MEDIAVAULT_BOOTSTRAP_API_KEY": KEY}, data=tmp_path / "data", api_port=0, media_port=0)
+
+
+@pytest.fixture(params=["with a vault that runs", "without"])
+async def operator(request, config):
+    """An operator beside a running vault, and one alone with the folder. It has a loop of its own, as in a command."""
+    served = await start(config) if request.param == "with a vault that runs" else None
+    yield Operator(config)
+    if served is not None:
+        await served.stop()
+
+
+def keys_by_id(operator: Operator) -> dict[str, KeyRow]:
+    rows = operator.keys()
+    return {row.id: row for row in rows}
+
+
+async def test_what_is_made_is_listed_and_a_revoked_key_ends(operator: Operator):
+    def work() -> None:
+        assert operator.create_organisation("studio two").name == "studio two"
+        assert [row.name for row in operator.organisations()] == ["default", "studio two"]
+        made = operator.create_key("studio two", ["ACCESS"], "laptop")
+        assert made.secret.startswith("mv_")
+        row = keys_by_id(operator)[made.id]
+        assert (row.organisation, row.name, row.scopes) == ("studio two", "laptop", ("ACCESS",))
+        assert made.secret.startswith(row.prefix)
+        assert row.revoked_at is None
+        operator.revoke_key(made.id)
+        assert keys_by_id(operator)[made.id].revoked_at is not None
+
+    await asyncio.to_thread(work)
+
+
+async def test_what_cannot_be_done_is_the_same_error_either_way(operator: Operator):
+    def work() -> None:
+        operator.create_organisation("taken")
+        with pytest.raises(Conflict, match="'taken' already"):
+            operator.create_organisation("taken")
+        for name in ("", " padded", "line\nbreak", "x" * 101):
+            with pytest.raises(InvalidRequest, match="1 to 100 printable"):
+                operator.create_organisation(name)
+        with pytest.raises(NotFound, match="no organisation 'nobody'"):
+            operator.create_key("nobody", ["ACCESS"], None)
+        with pytest.raises(InvalidRequest, match="scopes are ACCOUNT, ACCESS; not ADMIN"):
+            operator.create_key("default", ["ADMIN"], None)
+        for key_id in ("none", "../keys", "a?b", "a%2Fb", ""):
+            with pytest.raises(NotFound, match="no living key"):
+                operator.revoke_key(key_id)
+
+    await asyncio.to_thread(work)
+
+
+async def test_commands_as_people_call_them(tmp_path):
+    """Without a server: the first command makes the vault, and tells what was made."""
+
+    async def call(*arguments: str):
+        return await run(*arguments, "--data", "data", cwd=tmp_path)
+
+    made = await call("keys", "create", "--scopes", "account", "--json")
+    assert made.code == 0
+    assert "shown only now" in made.err
+    assert made.json.keys() == {"id", "key", "organisation", "scopes"}
+    assert (made.json["organisation"], made.json["scopes"]) == ("default", ["ACCOUNT"])
+    listed = await call("keys", "list", "--json")
+    assert listed.json[-1].keys() == {"id", "organisation", "name", "prefix", "scopes", "createdAt", "revokedAt"}
+    assert made.json["key"] not in listed.out
+    assert made.json["id"] in (await call("keys", "list")).out
+    again = await call("keys", "revoke", made.json["id"])
+    assert (again.code, again.out) == (0, f"key {made.json['id']} revoked\n")
+
+
+async def test_an_error_is_an_exit_code_and_json_when_asked(tmp_path, config):
+    served = await start(config)
+    said = {
+        ("keys", "create", "--org", "nobody"): (5, "there is no organisation 'nobody'"),
+        ("organisations", "create", "default"): (8, "there is an organisation 'default' already"),
+        ("keys", "create", "--scopes", "ADMIN"): (2, "scopes are ACCOUNT, ACCESS; not ADMIN"),
+    }
+    try:
+        for arguments, (code, text) in said.items():
+            ended = await run(*arguments, "--data", config.data, "--json", cwd=tmp_path)
+            assert (ended.code, ended.out) == (code, "")
+            assert json.loads(ended.err) == {"error": text, "exitCode": code}
+    finally:
+        await served.stop()
+
+
+async def test_a_running_vault_refuses_a_revoked_key_within_a_second(config):
+    served = await start(config)
+    operator = Operator(config)
+    try:
+        async with caller(str(served.api_url)) as at:
+            made = await asyncio.to_thread(operator.create_key, "default", ["ACCOUNT"], None)
+            assert (await at.call("GET", "/v2/account/whoami", key=made.secret))[0] == 200
+            status, answer = await at.call("GET", "/v2/access/self", key=made.secret)
+            assert (status, answer["error"]) == (401, "Unauthorized")
+            await asyncio.to_thread(operator.revoke_key, made.id)
+            revoked_at = asyncio.get_running_loop().time()
+
+            async def refused() -> bool:
+                return (await at.call("GET", "/v2/account/whoami", key=made.secret))[0] == 401
+
+            await until(refused)
+            assert asyncio.get_running_loop().time() - revoked_at < 1.5
+    finally:
+        await served.stop()
+
+
+async def test_the_control_socket_is_its_owners_alone_and_goes_with_the_vault(config):
+    served = await start(config)
+    control = config.data / "control.sock"
+    assert stat.S_IMODE(control.stat().st_mode) == 0o600
+    await served.stop()
+    assert not control.exists()
+
+
+async def test_a_socket_that_a_killed_vault_left_is_in_nobodys_way(tmp_path):
+    async with serve(tmp_path / "data") as vault:
+        await vault.ready()
+        vault.process.kill()
+        await vault.ended()
+    assert (tmp_path / "data" / "control.sock").exists()
+    config = read_config({}, data=tmp_path / "data")
+    assert [row.name for row in await asyncio.to_thread(Operator(config).organisations)] == ["default"]
+
+
+async def test_commands_at_the_same_time_wait_for_each_other(config):
+    operator = Operator(config)
+    await asyncio.gather(*(asyncio.to_thread(operator.create_organisation, f"o{n}") for n in range(6)))
+    assert len(await asyncio.to_thread(operator.organisations)) == 7
+
+
+async def test_a_command_during_a_drain_never_opens_the_folder_behind_the_vaults_back(config, monkeypatch):
+    monkeypatch.setattr("mediavault.cli.operators._PATIENCE_SECONDS", 0.1)
+    served: Served = await start(config)
+    (config.data / "control.sock").unlink()  # as the drain does first
+    with pytest.raises(DataFolderLocked):
+        await asyncio.to_thread(Operator(config).organisations)
+    await served.stop()
