@@ -230,7 +230,9 @@ async def test_a_purge_removes_a_connections_variants_in_batches_and_nobody_else
     await owner.store()
     await owner.observe(*[seen(f"m{n}", shown("full"), shown("thumb")) for n in range(300)])
     counts, freed = [], 0
-    while (batch := await catalog.run(removals.remove_some, owner.org_id, owner.connection_id, "purge", NOW)).variant_ids:
+    while (
+        batch := await catalog.run(removals.remove_some, owner.org_id, owner.connection_id, "purge", NOW)
+    ).variant_ids:
         counts.append(len(batch.variant_ids))
         freed += batch.freed_bytes
     assert counts == [500, 101]

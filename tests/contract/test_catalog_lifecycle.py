@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from mediavault.catalog.operations import Operation
 from mediavault.catalog.transitions import Moved
 from mediavault.domain.lifecycle import BY_LEASEHOLDER, LIVE, TRANSITIONS, Event, Status, advance
 from mediavault.errors import CatalogError, IllegalTransition, LostRace
+
+Row = dict[str, Any]
 
 LATER = NOW + 5_000
 GENERATOR = Path(__file__).parents[2] / "scripts" / "generate_docs.py"
@@ -50,7 +53,7 @@ async def test_an_event_moves_the_variants_it_may_and_no_other(catalog, event):
             assert await dump(catalog) == before
 
 
-async def check_moved(here: Tenant, before: dict, moved: Moved, event: Event, everything: dict) -> None:
+async def check_moved(here: Tenant, before: Row, moved: Moved, event: Event, everything: dict[str, list[Row]]) -> None:
     """The row stands where the table says, and exactly one event was recorded."""
     after = await row(here.catalog, "variants", id=before["id"])
     assert after["status"] == moved.status == advance(Status(before["status"]), event) == TRANSITIONS[event].target
@@ -127,7 +130,8 @@ async def constraint_texts(catalog) -> str:
     if catalog.shared:
         found = await sql(
             catalog,
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'variants'::regclass AND contype = 'c'",
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE conrelid = 'variants'::regclass AND contype = 'c'",
         )
     else:
         found = await sql(catalog, "SELECT sql FROM sqlite_master WHERE name = 'variants'")
@@ -167,7 +171,8 @@ def test_only_what_is_not_removed_is_live():
 
 def test_the_document_of_the_lifecycle_is_fresh(tmp_path):
     spec = importlib.util.spec_from_file_location("generate_docs", GENERATOR)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     generate_docs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate_docs)
     assert generate_docs.stale() == []

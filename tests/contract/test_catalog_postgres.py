@@ -34,10 +34,11 @@ async def end_every_session(url: str) -> int:
     """Cut everybody's connection to the database, as a restarted server does. How many."""
     connection = await asyncpg.connect(url)
     try:
-        return await connection.fetchval(
+        ended: int = await connection.fetchval(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+        return ended
     finally:
         await connection.close()
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from mediavault.domain.lifecycle import Event
 from mediavault.errors import LostRace
 
 pytestmark = pytest.mark.postgres
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ async def shared(postgres_database: str) -> AsyncIterator[Catalog]:
 
 
 @contextlib.asynccontextmanager
-async def blocked(url, coroutine) -> AsyncIterator[asyncio.Task]:
+async def blocked(url: str, coroutine: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
     """The coroutine as a task that waits for a lock by now."""
     task = asyncio.create_task(coroutine)
     await until(lambda: waiting_for_a_lock(url))
@@ -101,7 +103,7 @@ async def test_a_store_that_waits_for_a_removal_loses_and_leaves_its_intent_alon
     assert await broken_invariants(shared) == []
 
 
-async def lost(coroutine) -> None:
+async def lost(coroutine: Coroutine[Any, Any, object]) -> None:
     with pytest.raises(LostRace):
         await coroutine
 

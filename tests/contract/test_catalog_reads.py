@@ -138,9 +138,7 @@ async def test_totals_count_live_variants_and_stored_bytes(catalog):
     await owner.remove("3")
     await other.store("two", "1")
     await stranger.store("three", "1")
-    await catalog.run(
-        connections.configure, other.org_id, other.connection_id, enabled=False, overrides=None, now=NOW
-    )
+    await catalog.run(connections.configure, other.org_id, other.connection_id, enabled=False, overrides=None, now=NOW)
     assert await items.connection_totals(catalog, owner.org_id, owner.connection_id) == (3, 1, 1000)
     assert await items.organisation_totals(catalog, owner.org_id) == (2, 1, 2000, 4)
     assert await items.organisation_totals(catalog, "unknown") == (0, 0, 0, 0)

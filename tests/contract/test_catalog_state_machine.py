@@ -2,9 +2,12 @@
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -14,11 +17,10 @@ from mediavault.catalog import blob_rows, items, leases, transitions
 from mediavault.catalog import variants as catalog_variants
 from mediavault.catalog.database import CatalogConfig, open_catalog
 from mediavault.catalog.leases import Claim
+from mediavault.catalog.operations import Operation
 from mediavault.domain.lifecycle import BY_LEASEHOLDER, TRANSITIONS, Event, Status
 from mediavault.errors import LostRace
 
-OWNERS = st.integers(0, 2)
-MEDIA = st.sampled_from(["1", "2"])
 CONTENT = st.sampled_from(["a", "b"])
 
 
@@ -47,12 +49,14 @@ class Catalogs(RuleBasedStateMachine):
             self.runner.close()
             self.folder.cleanup()
 
-    def _run(self, operation, *args):
+    def _run(self, operation: Callable[..., Operation[Any]], *args: Any) -> Any:
         return self.runner.run(self.catalog.run(operation, *args))
 
-    @rule(owner=OWNERS, media_id=MEDIA, key=st.sampled_from(["k1", "k2"]))
-    def observe(self, owner: int, media_id: str, key: str) -> None:
-        self.runner.run(self.owners[owner].observe(seen(media_id, shown(key=key)), now=self.now))
+    @rule(media_ids=st.sampled_from([("1",), ("1", "2")]), key=st.sampled_from(["k1", "k2"]))
+    def observe(self, media_ids: tuple[str, ...], key: str) -> None:
+        for owner in self.owners:
+            answer = [seen(media_id, shown(key=key)) for media_id in media_ids]
+            self.runner.run(owner.observe(*answer, now=self.now))
 
     @rule()
     def queue_everything(self) -> None:
@@ -72,9 +76,17 @@ class Catalogs(RuleBasedStateMachine):
         with suppress(LostRace):
             self._run(blob_rows.settle, claim, bytes_of(content), self.now)
 
-    @rule(owner=OWNERS, media_id=MEDIA)
-    def remove(self, owner: int, media_id: str) -> None:
-        self.runner.run(self.owners[owner].remove(media_id, now=self.now))
+    @rule(content=CONTENT)
+    def store_all_there_is_room_for(self, content: str) -> None:
+        """A storer that works: what is pending is claimed and settled."""
+        self.queue_everything()
+        while (claim := self._run(leases.claim, "storer", LEASE_MS, self.now)) is not None:
+            self._run(blob_rows.settle, claim, bytes_of(content), self.now)
+
+    @rule(owner=st.integers(0, 2), media_ids=st.sampled_from([("1",), ("1", "2")]))
+    def remove(self, owner: int, media_ids: tuple[str, ...]) -> None:
+        for media_id in media_ids:
+            self.runner.run(self.owners[owner].remove(media_id, now=self.now))
 
     @rule(event=st.sampled_from([Event.RESTORED, Event.DAMAGED, Event.UNQUEUED]))
     def happen_to_all(self, event: Event) -> None:
@@ -121,7 +133,7 @@ class Catalogs(RuleBasedStateMachine):
             self.fences[variant["id"]], self.views[variant["id"]] = variant["fence"], views
         self._totals_agree(variants)
 
-    def _totals_agree(self, variants: list[dict]) -> None:
+    def _totals_agree(self, variants: list[dict[str, Any]]) -> None:
         for owner in self.owners:
             mine = [each for each in variants if each["connection_id"] == owner.connection_id]
             stored = [each["size_bytes"] for each in mine if each["status"] == "stored"]
@@ -145,7 +157,8 @@ class Catalogs(RuleBasedStateMachine):
 
 assert {Event.RELEASED, Event.GIVEN_UP} < BY_LEASEHOLDER
 
-TestCatalogs = Catalogs.TestCase
+# Shrinking a failure to its shortest story takes minutes, and is worth them.
+TestCatalogs = pytest.mark.slow(pytest.mark.timeout(900)(Catalogs.TestCase))
 TestCatalogs.settings = settings(
     max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )

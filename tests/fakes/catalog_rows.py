@@ -200,7 +200,9 @@ def _faults(variant: dict[str, Any], media: dict[str, Any], blobs: dict[str, Any
     checks = {
         "stored without a blob, or not stored with one": (status == "stored") == (variant["blob_id"] is not None),
         "refers to a blob that is not there": None not in referred,
-        "refers to a blob of another organisation": all(b is None or b["org_id"] == variant["org_id"] for b in referred),
+        "refers to a blob of another organisation": all(
+            b is None or b["org_id"] == variant["org_id"] for b in referred
+        ),
         "stored with retained bytes": status != "stored" or variant["retained_blob_id"] is None,
         "storing without a lease, or a lease without storing": (status == "storing")
         == (variant["lease_holder"] is not None)

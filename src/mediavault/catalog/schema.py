@@ -66,19 +66,23 @@ async def upgrade_postgres(url: str) -> None:
 
     from mediavault.catalog.postgres import translated
 
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
-    )
+    try:
+        driven = await asyncpg.connect(url)
+    except ValueError as error:
+        raise ConfigError(f"the database URL cannot be used: {error}") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise translated(error) from error
+
+    async def connected() -> Any:
+        return driven
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connected, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
             await connection.run_sync(upgrade)
     except SQLAlchemyError as error:
         raise _translated("PostgreSQL", error) from error
-    except ValueError as error:
-        raise ConfigError(f"the database URL cannot be used: {error}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise translated(error) from error
     finally:
         await engine.dispose()
 
