@@ -64,7 +64,8 @@ def unpack(asset: Asset, tarball: Path) -> None:
     with tarfile.open(tarball) as archive:
         for name in asset.files:
             member = archive.extractfile(f"package/{name}")
-            assert member is not None
+            if member is None:
+                raise SystemExit(f"{asset.package}: {name} is no file")
             lines = member.read().splitlines(keepends=True)
             kept = [line for line in lines if b"sourceMappingURL=" not in line]
             (asset.target / name).write_bytes(b"".join(kept))
@@ -88,7 +89,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for asset in ASSETS:
                 unpack(asset, fetch(asset, Path(folder)))
-    if not all([check(asset) for asset in ASSETS]):
+    checked = [check(asset) for asset in ASSETS]
+    if not all(checked):
         raise SystemExit("vendored files are not those of scripts/vendor_assets.py")
 
 

@@ -187,7 +187,7 @@ async def test_a_variant_that_outlives_too_many_storers_is_the_poison(catalog):
     variant = await row(catalog, "variants")
     assert (variant["status"], variant["attempts"]) == ("edge_only", 1)
     assert "died 5 times" in variant["last_error"]
-    assert (await rows(catalog, "outbox"))[-1]["event"] == "given_up"
+    assert (await rows(catalog, "outbox"))[-1]["type"] == "vault.media.failed"
 
 
 async def test_a_success_forgives_the_crashes(catalog):

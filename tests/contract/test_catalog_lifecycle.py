@@ -1,13 +1,14 @@
 """The lifecycle on real rows: every (status, event) pair, on both engines."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fakes.catalog_rows import LEASE_MS, NOW, Tenant, bring_to, dump, row, rows, sql, tenant
+from fakes.catalog_rows import LEASE_MS, NOW, Tenant, bring_to, broken_invariants, dump, row, rows, sql, tenant
 from mediavault.catalog import transitions
 from mediavault.catalog.operations import Operation
 from mediavault.catalog.transitions import Moved
@@ -62,14 +63,16 @@ async def check_moved(here: Tenant, before: Row, moved: Moved, event: Event, eve
     assert (after["lease_holder"] is not None) == (after["status"] == "storing")
     known = [recorded["id"] for recorded in everything["outbox"]]
     (recorded,) = [each for each in await rows(here.catalog, "outbox") if each["id"] not in known]
-    assert {name: recorded[name] for name in ("org_id", "connection_id", "variant_id", "event", "reason")} == {
+    assert {name: recorded[name] for name in ("org_id", "connection_id", "variant_id", "type")} == {
         "org_id": here.org_id,
         "connection_id": here.connection_id,
         "variant_id": before["id"],
-        "event": event.value,
-        "reason": f"because {event}",
+        "type": transitions.EVENT_TYPES[event],
     }
-    assert recorded["sequence"] == max(each["sequence"] for each in await rows(here.catalog, "outbox"))
+    told = json.loads(recorded["data"])
+    assert (told["status"], told["quality"], told["reason"]) == (moved.status, before["label"], f"because {event}")
+    assert recorded["seq"] == len(everything["outbox"]) + 1
+    assert await broken_invariants(here.catalog) == []
     others = [each for each in everything["variants"] if each["id"] != before["id"]]
     assert [each for each in (await dump(here.catalog))["variants"] if each["id"] != before["id"]] == others
 
@@ -121,8 +124,8 @@ async def test_the_events_of_a_variant_keep_their_order_within_one_millisecond(c
     owner = await tenant(catalog)
     variant_id, _ = await bring_to(owner, Status.STORED)
     await owner.remove(f"media-{owner.connection_id[-8:]}")
-    recorded = [each["event"] for each in await rows(catalog, "outbox", variant_id=variant_id)]
-    assert recorded == ["queued", "claimed", "stored", "removed"]
+    recorded = [each["type"] for each in await rows(catalog, "outbox", variant_id=variant_id)]
+    assert recorded == [f"vault.media.{event}" for event in ("queued", "claimed", "stored", "removed")]
 
 
 async def constraint_texts(catalog) -> str:

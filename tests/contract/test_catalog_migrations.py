@@ -86,7 +86,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(database_url):
 
     def age(connection: Connection) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        connection.execute(text("INSERT INTO organisations VALUES ('o', 'kept', '{}', 1)"))
+        connection.execute(text("INSERT INTO organisations VALUES ('o', 'kept', '{}', 0, 1)"))
 
     await on_database(database_url, age)
     before = await on_database(database_url, structure)

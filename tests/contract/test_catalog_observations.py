@@ -150,7 +150,7 @@ async def test_seen_again_after_removal_it_is_edge_only_and_counts_go_on(catalog
     assert await owner.observe(seen(), now=LATER) == {("100", "full"): claim.variant_id}
     back = await row(catalog, "variants")
     assert (back["status"], back["blob_id"], back["stored_at"], back["access_count"]) == ("edge_only", None, None, 5)
-    assert (await rows(catalog, "outbox"))[-1]["event"] == "seen_again"
+    assert (await rows(catalog, "outbox"))[-1]["type"] == "vault.media.seen_again"
     assert await broken_invariants(catalog) == []
 
 

@@ -117,7 +117,7 @@ async def test_two_observers_that_bring_back_the_same_media_both_get_their_answe
         await observing.before("UPDATE variants")
         assert await owner.observe(seen()) == {("100", "full"): variant_id}
         assert await observing.finish() == {("100", "full"): variant_id}
-    assert [each["event"] for each in await rows(shared, "outbox")] == ["removed", "seen_again"]
+    assert [each["type"] for each in await rows(shared, "outbox")] == ["vault.media.removed", "vault.media.seen_again"]
 
 
 async def test_two_observers_that_add_a_source_each_lose_none(shared, postgres_database):

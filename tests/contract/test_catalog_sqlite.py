@@ -42,7 +42,7 @@ def create_then_fail(name: str) -> Operation[str]:
 
 def create_with_a_broken_key(name: str) -> Operation[str]:
     yield from create(name)
-    yield Do(text("INSERT INTO organisations VALUES ('id of ' || :name, 'another', '{}', 1)"), {"name": name})
+    yield Do(text("INSERT INTO organisations VALUES ('id of ' || :name, 'another', '{}', 0, 1)"), {"name": name})
     return name
 
 

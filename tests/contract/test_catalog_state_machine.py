@@ -149,12 +149,13 @@ class Catalogs(RuleBasedStateMachine):
         told = self.runner.run(rows(self.catalog, "outbox"))
         for variant in self.runner.run(rows(self.catalog, "variants")):
             status = Status.EDGE_ONLY
-            for event in (Event(each["event"]) for each in told if each["variant_id"] == variant["id"]):
+            for event in (_EVENT_OF[each["type"]] for each in told if each["variant_id"] == variant["id"]):
                 assert status in TRANSITIONS[event].sources
                 status = TRANSITIONS[event].target
             assert status == variant["status"]
 
 
+_EVENT_OF = {kind: event for event, kind in transitions.EVENT_TYPES.items()}
 assert {Event.RELEASED, Event.GIVEN_UP} < BY_LEASEHOLDER
 
 # Shrinking a failure to its shortest story takes minutes, and is worth them.

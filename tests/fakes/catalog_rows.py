@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Table, select, text
 
-from mediavault.catalog import blob_rows, connections, leases, observations, organisations, removals
+from mediavault.catalog import blob_rows, connections, leases, observations, organisations, removals, rollups
 from mediavault.catalog import variants as catalog_variants
 from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.connections import ConnectionRow
@@ -190,6 +190,45 @@ async def broken_invariants(catalog: Catalog) -> list[str]:
             broken.append(f"blob {blob_id} is {blob['state']} with {references[blob_id]} references")
     for variant in variants:
         broken += [f"{variant['id']} ({variant['status']}): {fault}" for fault in _faults(variant, media, blobs)]
+    return broken + _broken_totals(everything) + _broken_rollups(everything) + _broken_numbers(everything)
+
+
+def _broken_totals(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Usage is what COUNT and SUM say."""
+    broken = []
+    for usage in everything["usage"]:
+        mine = [each for each in everything["variants"] if each["connection_id"] == usage["connection_id"]]
+        stored = [each["size_bytes"] for each in mine if each["status"] == "stored"]
+        counted = {
+            "live_count": sum(each["status"] != "removed" for each in mine),
+            "stored_count": len(stored),
+            "stored_bytes": sum(stored),
+            "reserved_bytes": sum(each["reserved_bytes"] for each in mine),
+        }
+        broken += [f"usage says {n} {usage[n]}, not {count}" for n, count in counted.items() if usage[n] != count]
+    return broken
+
+
+def _broken_rollups(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """A media item's rollups are those of its live variants."""
+    broken = []
+    for item in everything["media"]:
+        mine = [each for each in everything["variants"] if each["media_pk"] == item["id"]]
+        live = [each for each in mine if each["status"] != "removed"]
+        mask = sum({rollups.STATUS_BITS[Status(each["status"])] for each in live})
+        cached_at = max([each["stored_at"] for each in live if each["stored_at"] is not None], default=rollups.NONE)
+        if (item["status_mask"], item["cached_at"]) != (mask, cached_at):
+            broken.append(f"media {item['media_id']} has other rollups than its variants")
+    return broken
+
+
+def _broken_numbers(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Events are numbered per organisation, from 1 and without gaps."""
+    broken = []
+    for organisation in everything["organisations"]:
+        numbers = sorted(each["seq"] for each in everything["outbox"] if each["org_id"] == organisation["id"])
+        if numbers != list(range(1, organisation["event_seq"] + 1)):
+            broken.append(f"organisation {organisation['name']} has events {numbers}")
     return broken
 
 

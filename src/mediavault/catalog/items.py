@@ -137,8 +137,8 @@ def _item(rows: Sequence[Row]) -> ItemRow:
 
 async def connection_totals(catalog: Catalog, org_id: str, connection_id: str) -> tuple[int, int, int]:
     """`(live variants, stored variants, stored bytes)` of a connection."""
-    row = (await catalog.fetch(_CONNECTION_TOTALS, {"org_id": org_id, "connection_id": connection_id}))[0]
-    return row[0], row[1], row[2]
+    rows = await catalog.fetch(_CONNECTION_TOTALS, {"org_id": org_id, "connection_id": connection_id})
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else (0, 0, 0)
 
 
 async def organisation_totals(catalog: Catalog, org_id: str) -> tuple[int, int, int, int]:
