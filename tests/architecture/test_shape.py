@@ -52,7 +52,8 @@ def test_there_is_a_source():
 
 
 def test_no_module_is_longer_than_a_sitting():
-    lengths = {name: len((SOURCE / name).read_text().splitlines()) for name in MODULES}
+    written = [name for name in MODULES if not name.startswith(GENERATED)]
+    lengths = {name: len((SOURCE / name).read_text().splitlines()) for name in written}
     assert not {name: length for name, length in lengths.items() if length > MAX_LINES}
 
 

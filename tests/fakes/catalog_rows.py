@@ -190,7 +190,12 @@ async def broken_invariants(catalog: Catalog) -> list[str]:
             broken.append(f"blob {blob_id} is {blob['state']} with {references[blob_id]} references")
     for variant in variants:
         broken += [f"{variant['id']} ({variant['status']}): {fault}" for fault in _faults(variant, media, blobs)]
-    return broken + _broken_totals(everything) + _broken_rollups(everything) + _broken_numbers(everything)
+    return broken + broken_sums(everything)
+
+
+def broken_sums(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Usage, rollups and event numbers that do not follow from the variants."""
+    return _broken_totals(everything) + _broken_rollups(everything) + _broken_numbers(everything)
 
 
 def _broken_totals(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
