@@ -7,7 +7,7 @@ import pytest
 from fakes.catalog_rows import LEASE_MS, NOW, connection_row, row, rows, seen, shown, tenant
 from mediavault.catalog import connections, items, leases, organisations, removals
 from mediavault.catalog import variants as catalog_variants
-from mediavault.catalog.organisations import KeyRow
+from mediavault.catalog.organisations import KeyRow, OrganisationRow
 from mediavault.catalog.variants import Views
 from mediavault.errors import Conflict, NotFound
 
@@ -219,6 +219,19 @@ async def test_a_secret_is_given_once(catalog):
     with pytest.raises(Conflict):
         await catalog.run(organisations.add_key, key(owner.org_id, "other"), "digest")
     assert len(await organisations.keys(catalog)) == 1
+
+
+async def test_the_first_organisation_and_its_key_come_together_or_not_at_all(catalog):
+    owner = await tenant(catalog)
+    await catalog.run(organisations.add_key, key(owner.org_id), "digest")
+    first = OrganisationRow("org-2", "second", "{}", NOW)
+    with pytest.raises(Conflict):
+        await catalog.run(organisations.create_with_key, first, key("org-2", "other"), "digest")
+    assert await organisations.find_organisation(catalog, "second") is None
+    await catalog.run(organisations.create_with_key, first, key("org-2", "other"), "another digest")
+    found = await organisations.find_key(catalog, "another digest")
+    assert found is not None
+    assert found.organisation == "second"
 
 
 async def test_a_name_belongs_to_one_organisation(catalog):

@@ -90,6 +90,12 @@ def create(org_id: str, name: str, settings: str, now: int) -> Operation[Organis
     return OrganisationRow(org_id, name, settings, now)
 
 
+def create_with_key(organisation: OrganisationRow, key: KeyRow, sha256: str) -> Operation[None]:
+    """Add an organisation and its first key: both or neither. Raises Conflict."""
+    yield from create(organisation.id, organisation.name, organisation.settings, organisation.created_at)
+    yield from add_key(key, sha256)
+
+
 async def all_of_them(catalog: Catalog) -> list[OrganisationRow]:
     """Every organisation, by name."""
     return [OrganisationRow(*row) for row in await catalog.fetch_list(_ORGANISATIONS, {})]

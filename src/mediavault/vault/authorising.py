@@ -93,8 +93,7 @@ class Authorising:
         if not 1 <= len(name) <= 100 or not name.isprintable() or name != name.strip():
             raise InvalidRequest("an organisation's name is 1 to 100 printable characters")
         now = self._now()
-        settings = msgspec.json.encode(OrganisationSettings()).decode()
-        return await self._catalog.run(organisations.create, new_id(now), name, settings, now)
+        return await self._catalog.run(organisations.create, new_id(now), name, _default_settings(), now)
 
     async def organisations(self) -> list[OrganisationRow]:
         """Every organisation."""
@@ -108,6 +107,14 @@ class Authorising:
         owner = await organisations.find_organisation(self._catalog, organisation)
         if owner is None:
             raise NotFound(f"there is no organisation {organisation!r}")
+        made, row = self._new_key(owner, wanted, name, secret)
+        await self._catalog.run(organisations.add_key, row, _digest(made.secret))
+        return made
+
+    def _new_key(
+        self, owner: OrganisationRow, scopes: tuple[str, ...], name: str | None, secret: str | None
+    ) -> tuple[NewKey, KeyRow]:
+        """A key and its row, not yet kept. Raises InvalidRequest."""
         if name is not None and not (len(name) <= 100 and name.isprintable()):
             raise InvalidRequest("a key's name is at most 100 printable characters")
         if secret is not None and not _SENDABLE.fullmatch(secret):
@@ -115,9 +122,8 @@ class Authorising:
         secret = secret or _KEY_PREFIX + secrets.token_urlsafe(32)
         now = self._now()
         shown = secret[:_SHOWN_PREFIX_CHARACTERS] if len(secret) >= 4 * _SHOWN_PREFIX_CHARACTERS else secret[:2]
-        row = KeyRow(new_id(now), owner.id, owner.name, name, shown, wanted, now, None)
-        await self._catalog.run(organisations.add_key, row, hashlib.sha256(secret.encode()).hexdigest())
-        return NewKey(row.id, secret, owner.name, wanted)
+        row = KeyRow(new_id(now), owner.id, owner.name, name, shown, scopes, now, None)
+        return NewKey(row.id, secret, owner.name, scopes), row
 
     async def keys(self) -> list[KeyRow]:
         """Every key, without secrets."""
@@ -130,11 +136,26 @@ class Authorising:
         self._seen.clear()
 
     async def bootstrap(self, given_key: str | None) -> NewKey | None:
-        """At the first start, make the default organisation and its first key with all scopes; else nothing."""
+        """At the first start, make the default organisation and its first key with all scopes; else nothing.
+
+        In one transaction: a crash must not leave a vault that nobody has a key for. Raises Conflict when another
+        process was first.
+        """
         if await organisations.all_of_them(self._catalog):
             return None
-        await self.create_organisation(DEFAULT_ORGANISATION)
-        return await self.create_key(DEFAULT_ORGANISATION, list(Scope), name="first key", secret=given_key)
+        now = self._now()
+        first = OrganisationRow(new_id(now), DEFAULT_ORGANISATION, _default_settings(), now)
+        made, row = self._new_key(first, tuple(Scope), "first key", given_key)
+        await self._catalog.run(organisations.create_with_key, first, row, _digest(made.secret))
+        return made
+
+
+def _default_settings() -> str:
+    return msgspec.json.encode(OrganisationSettings()).decode()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _checked_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
