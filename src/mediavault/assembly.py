@@ -11,7 +11,9 @@ from mediavault.api.access import Gateway
 from mediavault.api.account import Account
 from mediavault.api.application import Application
 from mediavault.api.control import Control
+from mediavault.api.documentation import Documentation
 from mediavault.api.media import Media
+from mediavault.api.older import Older
 from mediavault.blobs.disk import DiskBlobs
 from mediavault.catalog import leases
 from mediavault.catalog.database import Catalog, open_catalog, sqlite_path
@@ -35,6 +37,8 @@ from mediavault.vault.checking import Readiness
 from mediavault.vault.connecting import Connecting
 from mediavault.vault.counting import Counting
 from mediavault.vault.filling import Filling
+from mediavault.vault.identifying import Identifying
+from mediavault.vault.listing import Listing
 from mediavault.vault.observing import Observing
 from mediavault.vault.reading import Reading
 from mediavault.vault.removing import Removing
@@ -198,18 +202,23 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
     connecting = Connecting(catalog, access_api, sealer, removing, now, config.upstream_url)
     access = Access(connecting, access_api, Observing(catalog, sealer, signer, now))
     account = Account(authorising, connecting)
-    media = Media(authorising, connecting, Reading(catalog, signer, now), removing)
+    reading = Reading(catalog, signer, now)
+    listing = Listing(catalog, reading)
+    media = Media(authorising, connecting, reading, listing, removing)
+    older = Older(authorising, connecting, reading, listing, removing, Identifying(catalog))
+    documentation = Documentation(config.media_base_url)
+    routes = [*account.routes(), *documentation.routes(), *older.routes()]  # the ids of older paths come last
     readiness = Readiness(catalog, blobs)
     return Vault(
         config=config,
         foundation=foundation,
-        api=Application(media, Gateway(authorising, access), account.routes(), readiness),
+        api=Application(media, Gateway(authorising, access), routes, readiness),
         media=MediaHost(catalog, blobs, edge, filling, storing, counting, client, signer, sealer, now),
         control=Control(authorising).application(),
         counting=counting,
         filling=filling,
         worker=worker,
-        sweeps=Sweeps(catalog, blobs, now, config.sweep),
+        sweeps=Sweeps(catalog, blobs, edge, now, config.sweep),
         client=client,
         now=now,
     )

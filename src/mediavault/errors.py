@@ -12,11 +12,13 @@
   x NotFound                  no such thing in this vault
     + MediaNotFound
   x Conflict                  the thing is not in a state that allows it
+    + HeldBack                it would do more than is believed without a confirmation; `details` say what
   x IllegalTransition         the lifecycle has no such step
   x LostRace                  somebody else moved the variant first
   x LimitReached              a storage, size or rate limit
     + TooManyRequests         ... with the seconds to wait
     + DiskFull                less free space than the floor
+    + RoomPromised            the room there is belongs to stores under way
   x OriginError               the origin did not give us the bytes
     + OriginRefused           and will not, until a new URL is seen (401, 403, 404, 410, wrong type)
     + OriginUnavailable       but may later (timeout, 5xx, reset, truncation)
@@ -90,6 +92,14 @@ class Conflict(VaultError):
     """This cannot be done in the present state."""
 
 
+class HeldBack(Conflict):
+    """This would do more than is believed without a confirmation; ask again with confirm=true."""
+
+    def __init__(self, message: str | None = None, *, details: dict[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.details = details or {}  #: what it would do
+
+
 class IllegalTransition(VaultError):
     """The lifecycle has no such step."""
 
@@ -112,6 +122,10 @@ class TooManyRequests(LimitReached):
 
 class DiskFull(LimitReached):
     """The disk has less free space than the floor; free some, or lower the floor."""
+
+
+class RoomPromised(LimitReached):
+    """The room under the storage limit is promised to stores under way; try again."""
 
 
 class OriginError(VaultError):

@@ -22,6 +22,7 @@ class Left:
     """What a client saw of one answer until it left."""
 
     first_byte_seconds: float = 0.0
+    done_seconds: float = 0.0
     received_bytes: int = 0
     sha256: str = ""
 
@@ -41,7 +42,7 @@ async def read_some(seen: Seen, share: float, size: int) -> Left:
             left.first_byte_seconds = left.first_byte_seconds or time.perf_counter() - started
             left.received_bytes += len(chunk)
             digest.update(chunk)
-        left.sha256 = digest.hexdigest()
+        left.sha256, left.done_seconds = digest.hexdigest(), time.perf_counter() - started
         return left
     finally:
         writer.close()
@@ -64,7 +65,9 @@ async def test_a_cold_herd_costs_one_fetch_and_nobody_waits_for_it(vault, record
     assert {left.sha256 for left in stayed} == {seen.sha256}
     waits = sorted(left.first_byte_seconds for left in herd if left.received_bytes)
     print(f"first byte of 200: median {waits[len(waits) // 2] * 1000:.0f} ms, worst {waits[-1] * 1000:.0f} ms")
-    assert waits[len(waits) // 2] < 0.5
+    # Nobody waits for the whole: on a machine that is busy with other things too, the proportion tells.
+    done = sorted(left.done_seconds for left in stayed)
+    assert waits[len(waits) // 2] < min(1.0, done[len(done) // 2] / 2)
     row = await seen.until_status("stored")
     assert row.sha256 == seen.sha256
     assert await view(seen) == (200, seen.sha256)

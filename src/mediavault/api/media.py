@@ -9,12 +9,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mediavault.api.requests import connection_id, json_body, json_response, principal
+from mediavault.domain.media_query import read_query
 from mediavault.vault.authorising import Authorising, Scope
 from mediavault.vault.connecting import Connecting, Connection
+from mediavault.vault.listing import Listing
 from mediavault.vault.reading import Reading
 from mediavault.vault.removing import Removing
 
-ITEM_PREFIX = "/v2/vault-plus/media/"
+PATH = "/v2/vault-plus/media"
+ITEM_PREFIX = PATH + "/"
 #: The only static route below the prefix.
 _BATCH = "batch"
 
@@ -32,11 +35,14 @@ class Media:
     authorising: Authorising
     connecting: Connecting
     reading: Reading
+    listing: Listing
     removing: Removing
 
     def routes(self) -> list[Route]:
         """In the order they are tried: the static one before the id."""
         return [
+            Route(PATH, self.page, methods=["GET"]),
+            Route(PATH, self.purge, methods=["DELETE"]),
             Route(ITEM_PREFIX + _BATCH, self.batch, methods=["POST"]),
             Route(ITEM_PREFIX + "{media_id}", self.remove, methods=["DELETE"]),
             Route("/v2/vault-plus/status", self.status, methods=["GET"]),
@@ -60,6 +66,17 @@ class Media:
             }
         )
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+
+    async def page(self, request: Request) -> Response:
+        """`GET /v2/vault-plus/media`."""
+        connection = await self._connection(request)
+        return json_response(await self.listing.media(connection, read_query(request.query_params.multi_items())))
+
+    async def purge(self, request: Request) -> Response:
+        """`DELETE /v2/vault-plus/media`: every variant of the connection."""
+        connection = await self._connection(request)
+        purged = await self.removing.purge(connection.org_id, connection.id, "purged")
+        return json_response({"success": True, "purgedCount": purged.variants, "freedBytes": purged.freed_bytes})
 
     async def batch(self, request: Request) -> Response:
         """`POST /v2/vault-plus/media/batch`."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, null, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
-from mediavault.catalog import usage
+from mediavault.catalog import connection_events, usage
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation, Rows
 from mediavault.catalog.tables import ConnectionState, connections, organisations
+from mediavault.domain import event_types
 from mediavault.errors import LostRace, NotFound
 
 
@@ -98,11 +99,13 @@ _REFRESH = (
         last_checked_at=bindparam("now"),
         updated_at=bindparam("now"),
     )
+    .returning(*(connections.c[name] for name in connection_events.TOLD))
 )
 _EXPIRE = (
     update(connections)
     .where(*_MINE, connections.c.state != ConnectionState.EXPIRED.value)
     .values(state=ConnectionState.EXPIRED.value, expired_at=bindparam("now"), updated_at=bindparam("now"))
+    .returning(*(connections.c[name] for name in connection_events.TOLD))
 )
 _DISCONNECT = (
     update(connections)
@@ -151,6 +154,8 @@ def save(row: ConnectionRow, max_inflight: int) -> Operation[str]:
     for _ in range(_TRIES):
         if (yield Do(_ADD, values | {"max_inflight": max_inflight})):
             yield from usage.begin(row.org_id, row.id)
+            told = [getattr(row, name) for name in connection_events.TOLD]
+            yield from connection_events.record(event_types.CONNECTION_CREATED, told, row.updated_at)
             return row.id
         existing = _first((yield Do(_OF_USER, user)))
         if existing is not None:
@@ -161,7 +166,7 @@ def save(row: ConnectionRow, max_inflight: int) -> Operation[str]:
 
 def refresh(existing: ConnectionRow, row: ConnectionRow) -> Operation[None]:
     """A connection's new session; it is active again."""
-    yield Do(
+    rows = yield Do(
         _REFRESH,
         {
             "connection_id": existing.id,
@@ -175,11 +180,14 @@ def refresh(existing: ConnectionRow, row: ConnectionRow) -> Operation[None]:
             "now": row.updated_at,
         },
     )
+    for told in rows:
+        yield from connection_events.record(event_types.CONNECTION_UPDATED, told, row.updated_at)
 
 
 def expire(org_id: str, connection_id: str, now: int) -> Operation[None]:
     """The upstream refused the session, or the owner said so."""
-    yield Do(_EXPIRE, {"connection_id": connection_id, "of_org": org_id, "now": now})
+    for told in (yield Do(_EXPIRE, {"connection_id": connection_id, "of_org": org_id, "now": now})):
+        yield from connection_events.record(event_types.CONNECTION_EXPIRED, told, now)
 
 
 def disconnect(org_id: str, connection_id: str, now: int) -> Operation[None]:

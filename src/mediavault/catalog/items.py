@@ -36,6 +36,7 @@ class ItemRow:
     media_id: str
     type: str
     duration: float | None
+    sources: str  #: comma-separated, first seen first
     variants: tuple[VariantRow, ...]
 
 
@@ -60,7 +61,8 @@ _VARIANT = (
     variants.c.stored_at,
     variants.c.last_accessed_at,
 )
-_ITEM = (media.c.media_id, media.c.type, media.c.duration, *_VARIANT)
+_ITEM = (media.c.media_id, media.c.type, media.c.duration, media.c.sources, *_VARIANT)
+_OF_ITEM = len(_ITEM) - len(_VARIANT)
 _LIVE = variants.c.status != Status.REMOVED.value
 
 #: One question answers whether the connection is the caller's, its settings, the item and its variants.
@@ -78,15 +80,18 @@ _CONNECTION_AND_ITEM = (
     )
     .order_by(variants.c.label)
 )
-_ITEMS = (
+_OF_CONNECTION = (
     select(*_ITEM)
     .select_from(media.join(variants, (variants.c.media_pk == media.c.id) & _LIVE))
-    .where(
-        media.c.connection_id == bindparam("connection_id"),
-        media.c.org_id == bindparam("org_id"),
-        media.c.media_id.in_([bindparam(name) for name in _IDS]),
-    )
-    .order_by(media.c.media_id, variants.c.label)
+    .where(media.c.connection_id == bindparam("connection_id"), media.c.org_id == bindparam("org_id"))
+)
+_ITEMS = _OF_CONNECTION.where(media.c.media_id.in_([bindparam(name) for name in _IDS])).order_by(
+    media.c.media_id, variants.c.label
+)
+_ROWS = (
+    _OF_CONNECTION.add_columns(media.c.id)
+    .where(media.c.id.in_([bindparam(name) for name in _IDS]))
+    .order_by(media.c.id, variants.c.label)
 )
 _CONNECTION_TOTALS = select(usage.c.live_count, usage.c.stored_count, usage.c.stored_bytes).where(
     usage.c.connection_id == bindparam("connection_id"), usage.c.org_id == bindparam("org_id")
@@ -113,7 +118,7 @@ async def connection_and_item(
     if not rows:
         return None
     settings = SettingsRow(rows[0][0], rows[0][1])
-    if rows[0][5] is None:  # the media is unknown, or every variant of it is removed
+    if rows[0][2 + _OF_ITEM] is None:  # the media is unknown, or every variant of it is removed
         return settings, None
     return settings, _item([row[2:] for row in rows])
 
@@ -122,17 +127,31 @@ async def items(catalog: Catalog, org_id: str, connection_id: str, media_ids: Se
     """The live ones of at most LARGEST_BATCH media ids, by id."""
     if not media_ids:
         return {}
-    padded = [*media_ids, *[media_ids[-1]] * (LARGEST_BATCH - len(media_ids))]
-    values = {"org_id": org_id, "connection_id": connection_id, **dict(zip(_IDS, padded, strict=True))}
+    values = {"org_id": org_id, "connection_id": connection_id, **_padded(media_ids)}
     rows_of: dict[str, list[Row]] = {}
     for row in await catalog.fetch_list(_ITEMS, values):
         rows_of.setdefault(row[0], []).append(row)
     return {media_id: _item(rows) for media_id, rows in rows_of.items()}
 
 
+async def items_of_rows(catalog: Catalog, org_id: str, connection_id: str, ids: Sequence[str]) -> list[ItemRow]:
+    """The live ones of at most LARGEST_BATCH media rows, in the order of their ids given."""
+    if not ids:
+        return []
+    rows_of: dict[str, list[Row]] = {}
+    values = {"org_id": org_id, "connection_id": connection_id, **_padded(ids)}
+    for *row, row_id in await catalog.fetch_list(_ROWS, values):
+        rows_of.setdefault(row_id, []).append(row)
+    return [_item(rows_of[row_id]) for row_id in ids if row_id in rows_of]
+
+
+def _padded(ids: Sequence[str]) -> dict[str, str]:
+    """At most LARGEST_BATCH ids as the values of a statement; the last one fills the places that are left."""
+    return dict(zip(_IDS, [*ids, *[ids[-1]] * (LARGEST_BATCH - len(ids))], strict=True))
+
+
 def _item(rows: Sequence[Row]) -> ItemRow:
-    media_id, media_type, duration = rows[0][:3]
-    return ItemRow(media_id, media_type, duration, tuple(VariantRow(*row[3:]) for row in rows))
+    return ItemRow(*rows[0][:_OF_ITEM], tuple(VariantRow(*row[_OF_ITEM:]) for row in rows))
 
 
 async def connection_totals(catalog: Catalog, org_id: str, connection_id: str) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.tables import BlobState, blobs, connections, is_in, variants
 from mediavault.domain.lifecycle import Event, Status
+from mediavault.domain.reasons import printable
 from mediavault.errors import LostRace
 
 #: How often a store may die with its process before the variant is taken for the cause.
@@ -82,6 +83,15 @@ _RENEW = (
     .values(lease_expires_at=bindparam("until"))
     .returning(variants.c.id)
 )
+_HELD = (
+    select(variants.c.origin_key)
+    .where(
+        variants.c.id == bindparam("variant_id"),
+        variants.c.fence == bindparam("held_fence"),
+        is_in(variants.c.status, Status.STORING),
+    )
+    .with_for_update(key_share=True)
+)
 _DEAD = (
     select(variants.c.id, variants.c.fence, variants.c.crashes, variants.c.attempts)
     .where(
@@ -136,6 +146,34 @@ def renew(claim: Claim, until: int) -> Operation[None]:
     rows = yield Do(_RENEW, {"variant_id": claim.variant_id, "held_fence": claim.fence, "until": until})
     if not rows:
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a store ended without its fact, and what follows from it."""
+
+    event: Event  #: RELEASED for another try, or GIVEN_UP
+    reason: str
+    tried_key: str | None  #: of the origin URL it was tried under; None where no URL was to blame
+    attempts: int  #: finished tries with this one
+    run_at: int | None = None  #: when it is tried again
+    not_before: int | None = None  #: until when viewers do not ask the origin
+
+
+def fail(claim: Claim, failure: Failure, now: int) -> Operation[None]:
+    """End a claim with a failure; one of an old URL costs nothing when a new one was seen meanwhile. Raises LostRace."""
+    held = yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})
+    if not held:
+        raise LostRace(f"the lease of {claim.variant_id} is no longer held")
+    reason = printable(failure.reason)
+    if failure.tried_key is not None and held[0][0] != failure.tried_key:
+        event, columns = Event.RELEASED, {"run_at": now}
+    else:
+        given = {"run_at": failure.run_at, "not_before": failure.not_before}
+        event = failure.event
+        columns = {name: value for name, value in given.items() if value is not None}
+        columns |= {"attempts": failure.attempts, "last_error": reason}
+    yield from transitions.apply(claim.variant_id, event, at=now, fence=claim.fence, reason=reason, **columns)
 
 
 def reclaim(now: int, dead_holder: str | None = None) -> Operation[int]:

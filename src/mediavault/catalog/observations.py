@@ -83,7 +83,6 @@ _TOUCH_MEDIA = (
     .values(
         type=bindparam("set_type"),
         duration=bindparam("set_duration"),
-        duration_key=bindparam("set_duration_key"),
         sources=bindparam("set_sources"),
     )
 )
@@ -193,22 +192,23 @@ def _account(
         ours = sum(variant[0] in offered for variant in entry.variants.values())
         added += ours
         if ours and entry.pk in had_variants:
-            yield from rollups.refresh(entry.pk)
+            yield from rollups.hold_and_refresh(entry.pk)
     yield from usage.change(connection_id, live=added)
 
 
 def _media_row(tenant: dict[str, str], item: SeenMedia, now: int) -> dict[str, object]:
+    shown_type = overall_type([seen.content_type for seen in item.variants], MediaType(item.type))
     return {
         **tenant,
         "id": new_id(now),
         "media_id": item.media_id,
         "type": item.type,
         "duration": item.duration,
-        "duration_key": rollups.NONE if item.duration is None else item.duration,
+        "duration_key": rollups.duration_key(shown_type, item.duration),
         "sources": item.source,
         "created_at": now,
         "status_mask": rollups.STATUS_BITS[INITIAL],
-        "shown_type": overall_type([seen.content_type for seen in item.variants], MediaType(item.type)).value,
+        "shown_type": shown_type.value,
         "cached_at": rollups.NONE,
     }
 
@@ -241,6 +241,8 @@ def _touch_media(tenant: dict[str, str], known: dict[str, _Known], chunk: dict[s
         entry.type, entry.duration, entry.sources = media_type, duration, sources
     touched = [row for media_id in stale if (row := _touched_media(known[media_id], chunk[media_id]))]
     yield DoMany(_TOUCH_MEDIA, touched)
+    for row in touched:
+        yield from rollups.refresh(str(row["media_pk"]))
 
 
 def _refresh_variants(known: dict[str, _Known], chunk: dict[str, SeenMedia], now: int) -> Operation[None]:
@@ -284,6 +286,5 @@ def _touched_media(known: _Known, item: SeenMedia) -> dict[str, object] | None:
         "media_pk": known.pk,
         "set_type": item.type,
         "set_duration": duration,
-        "set_duration_key": rollups.NONE if duration is None else duration,
         "set_sources": ",".join(sources),
     }

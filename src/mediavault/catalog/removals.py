@@ -6,6 +6,7 @@ from sqlalchemy import bindparam, literal_column, select
 
 from mediavault.catalog import transitions
 from mediavault.catalog.operations import Do, Operation, Rows
+from mediavault.catalog.pins import unpinned
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import LIVE, Event, Status
 from mediavault.errors import LostRace
@@ -32,6 +33,7 @@ _OF_ITEM = (
     .order_by(variants.c.id)
     .with_for_update(of=variants, key_share=True)
 )
+_UNPINNED_OF_ITEM = _OF_ITEM.where(unpinned())
 _OF_CONNECTION = (
     select(*_COLUMNS)
     .where(
@@ -45,19 +47,26 @@ _OF_CONNECTION = (
 )
 
 
-def remove_item(org_id: str, connection_id: str, media_id: str, reason: str, now: int) -> Operation[Removed]:
-    """Remove every live variant of one media id."""
-    rows = yield Do(_OF_ITEM, {"org_id": org_id, "connection_id": connection_id, "media_id": media_id})
-    return (yield from _remove(rows, reason, now))
+def remove_item(
+    org_id: str, connection_id: str, media_id: str, reason: str, now: int, *, by_policy: bool = False
+) -> Operation[Removed]:
+    """Remove every live variant of one media id. A pin keeps policy away, not a person."""
+    item = {"org_id": org_id, "connection_id": connection_id, "media_id": media_id}
+    if by_policy:
+        rows = yield Do(_UNPINNED_OF_ITEM, {**item, "now": now})
+    else:
+        rows = yield Do(_OF_ITEM, item)
+    return (yield from remove_rows(rows, reason, now))
 
 
 def remove_some(org_id: str, connection_id: str, reason: str, now: int) -> Operation[Removed]:
     """Remove a batch of a connection's live variants; empty when none is left."""
     rows = yield Do(_OF_CONNECTION, {"org_id": org_id, "connection_id": connection_id})
-    return (yield from _remove(rows, reason, now))
+    return (yield from remove_rows(rows, reason, now))
 
 
-def _remove(rows: Rows, reason: str, now: int) -> Operation[Removed]:
+def remove_rows(rows: Rows, reason: str, now: int) -> Operation[Removed]:
+    """Remove those of `(id, status, size)` that nobody else has removed meanwhile."""
     removed: list[str] = []
     freed = 0
     for variant_id, status, size_bytes in rows:

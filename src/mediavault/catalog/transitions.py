@@ -17,10 +17,14 @@ from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.references import release
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import BY_LEASEHOLDER, LIVE, TRANSITIONS, Event, Status
+from mediavault.domain.reasons import printable
 from mediavault.errors import LostRace
 
 #: What subscribers are told an event is; the contract calls a failure for good `failed`.
 EVENT_TYPES = {event: f"vault.media.{event.value}" for event in Event} | {Event.GIVEN_UP: "vault.media.failed"}
+
+#: Steps on the way of a wish that stands: `decided_by` goes on telling what wanted it.
+_SAME_WISH = frozenset({Event.CLAIMED, Event.RELEASED, Event.STORED, Event.DAMAGED})
 
 #: The media row is held too: of two variants of one item that move at once, the second sees the first's rollups.
 _BEFORE = (
@@ -86,7 +90,7 @@ def apply(
     before = _Before(*rows[0])
     values = {f"set_{name}": value for name, value in columns.items()}
     move = _move(event, frozenset(columns))
-    rows = yield Do(move, {"variant_id": variant_id, "at": at, "held_fence": fence, **values})
+    rows = yield Do(move, {"variant_id": variant_id, "at": at, "held_fence": fence, "because": reason, **values})
     if not rows:
         raise LostRace(f"{variant_id} could not be {event}")
     moved = Moved(variant_id, before.org_id, before.connection_id, TRANSITIONS[event].target, rows[0][0])
@@ -128,7 +132,7 @@ def _tell(
         "quality": before.label,
         "status": after.value,
         "sizeBytes": size_bytes,
-        "reason": reason,
+        "reason": None if reason is None else printable(reason),
     }
     yield from events.record(
         before.org_id,
@@ -150,6 +154,8 @@ def _move(event: Event, columns: frozenset[str]) -> Update:
     if event is Event.RESTORED:
         statement = statement.where(variants.c.retained_blob_id.is_not(None))
     statement = statement.values(status=transition.target.value, changed_at=bindparam("at"), **_lease(event))
+    if event not in _SAME_WISH:
+        statement = statement.values(decided_by=bindparam("because"))
     statement = statement.values({name: bindparam(f"set_{name}") for name in sorted(columns)})
     return statement.values(_blob(event)).returning(variants.c.fence, variants.c.size_bytes)
 
@@ -179,6 +185,7 @@ def _blob(event: Event) -> dict[str, Any]:
             "retained_blob_id": null(),
             "removed_at": null(),
             "stored_at": bindparam("at"),
+            "kept_out": null(),
         }
     if event is Event.DAMAGED:
         return {"blob_id": null(), "stored_at": null()}

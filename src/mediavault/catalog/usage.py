@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, insert, select, update
 
+from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.tables import usage
 
@@ -25,11 +26,10 @@ _CHANGE = (
         reserved_bytes=usage.c.reserved_bytes + bindparam("reserved"),
     )
 )
-_LOCKED = (
-    select(usage.c.live_count, usage.c.stored_count, usage.c.stored_bytes, usage.c.reserved_bytes)
-    .where(usage.c.connection_id == bindparam("connection_id"))
-    .with_for_update()
+_FOUND = select(usage.c.live_count, usage.c.stored_count, usage.c.stored_bytes, usage.c.reserved_bytes).where(
+    usage.c.connection_id == bindparam("connection_id")
 )
+_LOCKED = _FOUND.with_for_update()
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Usage:
     stored_count: int
     stored_bytes: int
     reserved_bytes: int  #: promised to stores that are under way
+
+
+async def find(catalog: Catalog, connection_id: str) -> Usage:
+    """What a connection has now."""
+    rows = await catalog.fetch(_FOUND, {"connection_id": connection_id})
+    return Usage(*rows[0]) if rows else Usage(0, 0, 0, 0)
 
 
 def begin(org_id: str, connection_id: str) -> Operation[None]:

@@ -10,6 +10,7 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, DoMany, Operation
 from mediavault.catalog.tables import blobs, connections, media, organisations, variants
 from mediavault.domain.lifecycle import Event, Status
+from mediavault.domain.reasons import printable
 from mediavault.errors import LostRace
 
 
@@ -39,6 +40,7 @@ class Variant:
     not_before: int  #: viewers do not ask the origin before (Unix ms); 0 when nothing forbids it
     last_error: str | None
     attempts: int  #: finished tries to store it under this origin URL
+    kept_out: str | None  #: why it is not stored by itself any more: the limit evicted it
     vault_plus_enabled: bool
     settings_overrides: str | None
     organisation_settings: str
@@ -68,6 +70,7 @@ _VARIANTS = (
         blobs.c.sha256,
         *(variants.c[name] for name in ("origin_url", "origin_key", "origin_expires_at", "not_before", "last_error")),
         variants.c.attempts,
+        variants.c.kept_out,
         connections.c.vault_plus_enabled,
         connections.c.settings_overrides,
         organisations.c.settings,
@@ -131,12 +134,15 @@ def count_views(views: Sequence[Views]) -> Operation[list[Variant]]:
 
 
 def queue(variant_ids: Sequence[str], reason: str, now: int) -> Operation[int]:
-    """Queue edge_only variants for storing; the ones somebody moved meanwhile are left. How many."""
+    """Queue edge_only variants for storing; the ones somebody moved meanwhile are left. How many.
+
+    What the limit evicted is let in again: whoever queues by policy leaves those out (`Variant.kept_out`).
+    """
     queued = 0
     for variant_id in variant_ids:
         try:
             yield from transitions.apply(
-                variant_id, Event.QUEUED, at=now, reason=reason, run_at=now, attempts=0, crashes=0
+                variant_id, Event.QUEUED, at=now, reason=reason, run_at=now, attempts=0, crashes=0, kept_out=None
             )
         except LostRace:
             continue
@@ -146,4 +152,4 @@ def queue(variant_ids: Sequence[str], reason: str, now: int) -> Operation[int]:
 
 def blame_origin(variant_id: str, origin_key: str, reason: str, until: int) -> Operation[None]:
     """The origin failed under this URL: do not ask it again before `until`. Another URL seen meanwhile is innocent."""
-    yield Do(_BLAME, {"variant_id": variant_id, "of_key": origin_key, "reason": reason, "until": until})
+    yield Do(_BLAME, {"variant_id": variant_id, "of_key": origin_key, "reason": printable(reason), "until": until})

@@ -58,7 +58,28 @@ class OrganisationSettings(Struct, frozen=True, rename="camel", forbid_unknown_f
 
 def fold(settings: VaultSettings, overrides: Any | None) -> VaultSettings:
     """The effective settings: the override where there is one, else the organisation's."""
+    return settings if overrides is None else msgspec.structs.replace(settings, **_present(overrides))
+
+
+def merged(overrides: Any | None, patch: Any) -> Any | None:
+    """A connection's overrides after a PATCH: what it names is replaced, the rest stays; None when there are none."""
+    present = (_present(overrides) if overrides is not None else {}) | _present(patch)
+    return SettingsOverrides(**present) if present else None
+
+
+def without(overrides: Any | None, patch: Any) -> Any | None:
+    """A connection's overrides without the fields that the patch names: there the organisation's values hold again."""
     if overrides is None:
-        return settings
-    present = {name: value for name, value in msgspec.structs.asdict(overrides).items() if value is not UNSET}
-    return msgspec.structs.replace(settings, **present)
+        return None
+    named = _present(patch)
+    kept = {name: value for name, value in _present(overrides).items() if name not in named}
+    return SettingsOverrides(**kept) if kept else None
+
+
+def _present(part: Any) -> dict[str, Any]:
+    """The fields a part of settings has; a quality that is named twice is kept once."""
+    return {
+        name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+        for name, value in msgspec.structs.asdict(part).items()
+        if value is not UNSET
+    }

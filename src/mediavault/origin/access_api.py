@@ -1,15 +1,18 @@
 """The upstream: any server that speaks the Access API (contract.md, "Access")."""
 
 import asyncio
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from multidict import CIMultiDict
 
 from mediavault.errors import (
     AddressDenied,
+    NotFound,
     OriginError,
     OriginUnavailable,
     SessionExpired,
@@ -18,10 +21,20 @@ from mediavault.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
+from mediavault.origin import rewriting
 from mediavault.origin.client import GuardedClient, Response
 from mediavault.origin.pacing import Pacing
 
 LARGEST_ANSWER = 32 * 1024 * 1024  #: bytes
+
+
+#: How many entries are asked for at once.
+PAGE_ENTRIES = 100
+#: Pages in a row that bring nothing new before an upstream is taken to go in circles. Not one: a list that grows at
+#: its front while it is read shows the same entries once more.
+_MOST_REPEATS = 2
+_SECONDS = re.compile(r"[0-9]{1,6}", re.ASCII)
+_INLINE_BYTES = 4 * 1024
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -55,6 +68,15 @@ class Answer:
         """Whether the body says it is JSON."""
         media_type = self.content_type.partition(";")[0].strip().lower()
         return media_type == "application/json" or media_type.endswith("+json")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a paged answer, `{list, hasMore}`."""
+
+    target: str  #: path and query that gave it
+    entries: list[Any]
+    has_more: bool
 
 
 class UpstreamUser(msgspec.Struct, frozen=True):
@@ -98,6 +120,41 @@ class AccessApi:
             raise SessionExpired
         return user
 
+    async def pages(self, upstream: Upstream, path: str, *, most_entries: int) -> AsyncGenerator[Page, None]:
+        """Every page below a path, in order. An end without error is the end of a list that was read whole.
+
+        Raises as `page`, and UpstreamError for an upstream that goes in circles, stops short or never ends.
+        """
+        offset, repeats, seen, more = 0, 0, set[str](), True
+        while more:
+            page = await self.page(upstream, path, PAGE_ENTRIES, offset)
+            known = len(seen)
+            seen.update(str(entry.get("id")) for entry in page.entries if isinstance(entry, dict))
+            repeats = 0 if len(seen) > known else repeats + 1
+            offset, more = offset + len(page.entries), page.has_more
+            if more and not page.entries:
+                raise UpstreamError(f"the upstream says that there is more of {path}, and shows nothing")
+            if more and repeats > _MOST_REPEATS:
+                raise UpstreamError(f"the upstream shows the same entries of {path} again and again")
+            if max(len(seen), offset // (_MOST_REPEATS + 1)) > most_entries:
+                raise UpstreamError(f"{path} has more than {most_entries} entries")
+            yield page
+
+    async def page(self, upstream: Upstream, path: str, limit: int, offset: int) -> Page:
+        """One page. Raises NotFound for 404, SessionExpired, SessionNotProvided, TooManyRequests, UpstreamError."""
+        target = f"{path}?limit={limit}&offset={offset}"
+        answer = await self.call(upstream, "GET", target, headers={"Accept": "application/json"})
+        _check_status(answer, path)
+        if len(answer.body) <= _INLINE_BYTES:
+            document = rewriting.decode(answer.body)
+        else:
+            document = await asyncio.to_thread(rewriting.decode, answer.body)
+        entries = document.get("list") if isinstance(document, dict) else None
+        has_more = document.get("hasMore") if isinstance(document, dict) else None
+        if not isinstance(entries, list) or not isinstance(has_more, bool):
+            raise UpstreamError(f"the upstream's {path} is not what the Access API says")
+        return Page(target, entries, has_more)
+
     async def call(
         self,
         upstream: Upstream,
@@ -137,6 +194,18 @@ class AccessApi:
             raise UpstreamUnavailable("the upstream does not answer in time") from error
         except OriginError as error:
             raise UpstreamError(f"the upstream's answer cannot be used: {error}") from error
+
+
+def _check_status(answer: Answer, path: str) -> None:
+    if answer.status == 200:
+        return
+    if answer.status == 404:
+        raise NotFound(f"the upstream has no {path}")
+    if answer.status == 429:
+        told = answer.retry_after if _SECONDS.fullmatch(answer.retry_after or "") else None
+        raise TooManyRequests("the upstream limits this account", retry_after=told or 60)
+    kind = UpstreamUnavailable if answer.status >= 500 else UpstreamError
+    raise kind(f"the upstream answered {answer.status} to {path}")
 
 
 async def _whole(response: Response) -> Answer:

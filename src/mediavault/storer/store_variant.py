@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mediavault.blobs.store import BlobStore, blob_key
-from mediavault.catalog import blob_rows, leases, transitions
+from mediavault.catalog import blob_rows, leases, limits, transitions, usage
 from mediavault.catalog import variants as catalog_variants
 from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.database import Catalog
-from mediavault.catalog.leases import Claim
+from mediavault.catalog.leases import Claim, Failure
 from mediavault.catalog.variants import Variant
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.times import HOUR, MINUTE, SECOND, Now
@@ -25,11 +25,14 @@ from mediavault.errors import (
     BlobError,
     CatalogError,
     DiskFull,
+    LimitReached,
     LostRace,
     OriginRefused,
+    RoomPromised,
     VaultError,
 )
 from mediavault.telemetry import Events, logger
+from mediavault.vault.configuring import effective_settings
 from mediavault.vault.fill import Filled
 from mediavault.vault.filling import Filling
 
@@ -44,6 +47,7 @@ class StoreConfig:
     first_delay_ms: int = 2 * SECOND  #: doubled at every attempt
     longest_delay_ms: int = 10 * MINUTE
     no_room_delay_ms: int = 30 * SECOND  #: after a full disk, which is no fault of the variant and costs no attempt
+    promised_delay_ms: int = SECOND  #: after the limit's room was promised to other stores; costs no attempt either
     given_up_cool_down_ms: int = HOUR  #: viewers do not ask the origin again for so long
     free_floor_bytes: int = 1 << 30  #: nothing is stored while the blob store has less free space
 
@@ -72,6 +76,7 @@ class StoreVariant:
         variant: Variant | None = None
         try:
             variant = await self._claimed(claim)
+            await self._check_limit(variant)
             stored = await self._from_edge(claim) or await self._from_fill(claim, variant)
             await self._catalog.run(blob_rows.settle, claim, stored, self._now())
         except LostRace:
@@ -106,6 +111,16 @@ class StoreVariant:
         if variant is None or variant.status != Status.STORING:
             raise LostRace("it was removed, or its connection is gone")
         return variant
+
+    async def _check_limit(self, variant: Variant) -> None:
+        """Do not ask the origin for what would be refused whatever its size. Raises LimitReached."""
+        settings = effective_settings(variant.organisation_settings, variant.settings_overrides)
+        limit = settings.storage_limit_bytes
+        if limit == 0 or settings.storage_limit_purge_strategy != "block_new":
+            return
+        used = await usage.find(self._catalog, variant.connection_id)
+        if used.stored_bytes + used.reserved_bytes >= limit:
+            raise LimitReached(f"the storage limit of {limit} bytes is reached and its strategy is block_new")
 
     async def _from_edge(self, claim: Claim) -> StoredBytes | None:
         """The edge cache's copy. None where it has none, loses it meanwhile, or had other bytes than it believed."""
@@ -146,6 +161,9 @@ class StoreVariant:
     async def _adopt(self, claim: Claim, path: Path, filled: Filled) -> StoredBytes:
         if not self.has_room():
             raise DiskFull("the blob store has less free space than the floor; free some, or lower the floor")
+        evicted = await self._catalog.run(limits.reserve, claim, filled.size_bytes, effective_settings, self._now())
+        for variant_id in evicted.variant_ids:
+            self._edge.drop(variant_id)
         try:
             await self._blobs.adopt(blob_key(claim.org_id, claim.blob_id), path, size_bytes=filled.size_bytes)
         except VaultError:
@@ -155,24 +173,28 @@ class StoreVariant:
 
     async def _failed(self, claim: Claim, variant: Variant | None, error: VaultError) -> None:
         """Release for another try, or give up. A lost race means that somebody else has settled it."""
-        now, attempts, reason = self._now(), claim.attempts + 1, str(error)
-        lasting = isinstance(error, OriginRefused | AddressDenied) or attempts >= self._config.most_attempts
-        logger().warning(Events.STORE_FAILED, variant_id=claim.variant_id, reason=reason, attempts=attempts)
-        event, columns = Event.RELEASED, {"attempts": attempts, "last_error": reason}
-        if isinstance(error, DiskFull):
-            columns |= {"attempts": claim.attempts, "run_at": now + self._config.no_room_delay_ms}
-        elif await self._has_new_url(variant):
-            columns = {"run_at": now}  # the failure was the old URL's
-        elif lasting:
-            event = Event.GIVEN_UP
-            columns["not_before"] = now + self._config.given_up_cool_down_ms
-        else:
-            delay = min(self._config.first_delay_ms << min(attempts - 1, 20), self._config.longest_delay_ms)
-            columns["run_at"] = now + delay
+        logger().warning(
+            Events.STORE_FAILED, variant_id=claim.variant_id, reason=str(error), attempts=claim.attempts + 1
+        )
+        now = self._now()
         with suppress(LostRace):
-            await self._catalog.run(
-                transitions.apply, claim.variant_id, event, at=now, fence=claim.fence, reason=reason, **columns
-            )
+            if isinstance(error, LimitReached) and not isinstance(error, DiskFull | RoomPromised):
+                await self._catalog.run(limits.refuse, claim, str(error), now)
+            else:
+                await self._catalog.run(leases.fail, claim, self._failure(claim, variant, error, now), now)
+
+    def _failure(self, claim: Claim, variant: Variant | None, error: VaultError, now: int) -> Failure:
+        reason, attempts = str(error), claim.attempts + 1
+        if isinstance(error, DiskFull | RoomPromised):
+            full = isinstance(error, DiskFull)
+            delay = self._config.no_room_delay_ms if full else self._config.promised_delay_ms
+            return Failure(Event.RELEASED, reason, None, claim.attempts, run_at=now + delay)
+        tried_key = None if variant is None else variant.origin_key
+        if isinstance(error, OriginRefused | AddressDenied) or attempts >= self._config.most_attempts:
+            not_before = now + self._config.given_up_cool_down_ms
+            return Failure(Event.GIVEN_UP, reason, tried_key, attempts, not_before=not_before)
+        delay = min(self._config.first_delay_ms << min(attempts - 1, 20), self._config.longest_delay_ms)
+        return Failure(Event.RELEASED, reason, tried_key, attempts, run_at=now + delay)
 
     async def _give_back(self, claim: Claim) -> None:
         """The vault is stopping: no failure of the variant, and no crash of its storer."""
@@ -187,10 +209,3 @@ class StoreVariant:
                 reason="the vault was stopped",
                 run_at=now,
             )
-
-    async def _has_new_url(self, variant: Variant | None) -> bool:
-        """Whether the upstream has shown another URL since the store began."""
-        if variant is None:
-            return False
-        seen = await catalog_variants.find_variant(self._catalog, variant.id)
-        return seen is not None and seen.origin_key != variant.origin_key

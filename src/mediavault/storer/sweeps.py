@@ -1,14 +1,17 @@
-"""Sweeps: what crashes, removals and lost races leave behind is put in order, without hands."""
+"""Sweeps: what crashes, removals and lost races leave behind is put in order, and what time has ended is removed."""
 
 import asyncio
 from dataclasses import dataclass
 
 from mediavault.blobs.store import BlobKey, BlobStore, blob_key
-from mediavault.catalog import blob_rows, leases
+from mediavault.catalog import blob_rows, leases, removals, retention
 from mediavault.catalog.database import Catalog
+from mediavault.catalog.removals import Removed
 from mediavault.domain.times import DAY, Now
-from mediavault.errors import BlobError
+from mediavault.edge.cache import EdgeCache
+from mediavault.errors import BlobError, LostRace
 from mediavault.telemetry import Events, logger
+from mediavault.vault.configuring import effective_settings
 
 _DOOMED_AT_ONCE = 200
 
@@ -25,9 +28,10 @@ class SweepConfig:
 class Sweeps:
     """One round after another until cancelled."""
 
-    def __init__(self, catalog: Catalog, blobs: BlobStore, now: Now, config: SweepConfig) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobStore, edge: EdgeCache, now: Now, config: SweepConfig) -> None:
         self._catalog = catalog
         self._blobs = blobs
+        self._edge = edge
         self._now = now
         self._config = config
 
@@ -41,17 +45,46 @@ class Sweeps:
             await asyncio.sleep(self._config.every_seconds)
 
     async def sweep(self) -> None:
-        """One round: dead leases, dead intents, bytes past the undo window, doomed bytes, abandoned staging files."""
+        """One round: leases, intents, media past their time, bytes past the undo window, doomed bytes, staging files."""
         reclaimed = await self._catalog.run(leases.reclaim, self._now())
         if reclaimed:
             logger().info(Events.RECLAIMED, variants=reclaimed)
         await self._catalog.run(blob_rows.doom_dead_intents)
+        await self._expire()
+        await self._remove_leftovers()
         while await self._catalog.run(blob_rows.release_retained, self._now() - self._config.undo_window_ms):
             continue
         deleted = await self._delete_doomed()
         if deleted:
             logger().info(Events.SWEPT, blobs=deleted)
         await self._blobs.sweep_staging(self._config.abandoned_after_seconds)
+
+    async def _expire(self) -> None:
+        """Remove what retention and access expiry have ended, a batch a transaction."""
+        for org_id, connection_id in await retention.with_policies(self._catalog, effective_settings):
+            try:
+                while self._forget_copies(
+                    await self._catalog.run(
+                        retention.expire_some, org_id, connection_id, effective_settings, self._now()
+                    )
+                ):
+                    continue
+            except LostRace:  # the connection went meanwhile
+                continue
+
+    async def _remove_leftovers(self) -> None:
+        """Remove what a crash between a disconnect and its purge left."""
+        for org_id, connection_id in await retention.leftovers(self._catalog):
+            while self._forget_copies(
+                await self._catalog.run(removals.remove_some, org_id, connection_id, "disconnected", self._now())
+            ):
+                continue
+
+    def _forget_copies(self, removed: Removed) -> bool:
+        """Whether there may be more: the batch was not empty."""
+        for variant_id in removed.variant_ids:
+            self._edge.drop(variant_id)
+        return bool(removed.variant_ids)
 
     async def _delete_doomed(self) -> int:
         """Bytes first, then the row: a crash between the two leaves a row that is swept again."""

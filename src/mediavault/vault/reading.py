@@ -90,11 +90,13 @@ class Reading:
         if not media_ids:
             return []
         found = await items.items(self._catalog, connection.org_id, connection.id, media_ids)
+        return self.views(connection, [found[media_id] for media_id in dict.fromkeys(media_ids) if media_id in found])
+
+    def views(self, connection: ConnectionRow, rows: Sequence[ItemRow]) -> list[ItemView]:
+        """Items of one connection as they are shown, with URLs signed now."""
         settings = effective_settings(connection.organisation_settings, connection.settings_overrides)
         now = self._now()
-        return [
-            self._view(found[media_id], settings, now) for media_id in dict.fromkeys(media_ids) if media_id in found
-        ]
+        return [self._view(row, settings, now) for row in rows]
 
     async def connection_totals(self, connection: ConnectionRow) -> ConnectionTotals:
         """Counts of one connection; pending is known minus stored."""

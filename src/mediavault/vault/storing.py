@@ -48,7 +48,7 @@ class Storing:
         by_rule: dict[str, list[str]] = {}
         for variant in viewed:
             decision = decision_for(variant)
-            if decision.keep and not variant.given_up:
+            if decision.keep and not variant.given_up and variant.kept_out is None:
                 by_rule.setdefault(decision.rule, []).append(variant.id)
         return sum([await self._queue(ids, rule) for rule, ids in by_rule.items()])
 

@@ -48,6 +48,7 @@ webhook_endpoints = Table(
     Column("secret", LargeBinary, nullable=False),
     Column("previous_secret", LargeBinary),
     Column("previous_secret_until", BigInteger),
+    Column("disabled_reason", Text),
     Column("cursor_seq", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -82,4 +83,7 @@ partial_index(
     webhook_deliveries.c.endpoint_id,
     webhook_deliveries.c.connection_id,
     webhook_deliveries.c.seq,
+)
+partial_index(
+    "ix_webhook_deliveries_leased", "state = 'pending' AND lease_until > 0", webhook_deliveries.c.endpoint_id
 )

@@ -88,6 +88,8 @@ variants = Table(
     Column("lease_expires_at", BigInteger),
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("kept_out", Text),
+    # Why it is wanted, or no longer is: the rule or the wish behind the last decision, for `explain`.
+    Column("decided_by", Text),
     UniqueConstraint("media_pk", "label"),
     one_of("status", Status),
     CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name="lease"),
@@ -111,6 +113,15 @@ Index("ix_variants_connection", variants.c.connection_id, variants.c.status, var
 partial_index("ix_variants_blob", "blob_id IS NOT NULL", variants.c.blob_id)
 partial_index("ix_variants_retained_blob", "retained_blob_id IS NOT NULL", variants.c.retained_blob_id)
 partial_index("ix_variants_stored", "status = 'stored'", variants.c.connection_id, variants.c.stored_at, variants.c.id)
+partial_index("ix_variants_by_size", "status = 'stored'", variants.c.connection_id, variants.c.size_bytes, variants.c.id)
+partial_index("ix_variants_by_view", "status = 'stored'", variants.c.connection_id, variants.c.last_accessed_at)
+partial_index(
+    "ix_variants_at_risk",
+    "status IN ('edge_only', 'pending', 'storing')",
+    variants.c.connection_id,
+    variants.c.origin_expires_at,
+    variants.c.id,
+)
 
 
 blobs = Table(

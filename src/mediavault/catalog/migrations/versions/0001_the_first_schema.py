@@ -147,6 +147,7 @@ def upgrade() -> None:
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("previous_secret", sa.LargeBinary(), nullable=True),
         sa.Column("previous_secret_until", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_reason", sa.Text(), nullable=True),
         sa.Column("cursor_seq", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -268,6 +269,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'pending'"),
             postgresql_where=sa.text("state = 'pending'"),
         )
+        batch_op.create_index(
+            "ix_webhook_deliveries_leased",
+            ["endpoint_id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'pending' AND lease_until > 0"),
+            postgresql_where=sa.text("state = 'pending' AND lease_until > 0"),
+        )
         batch_op.create_index("ix_webhook_deliveries_log", ["endpoint_id", "id"], unique=False)
 
     op.create_table(
@@ -321,6 +329,7 @@ def upgrade() -> None:
         sa.Column("lease_expires_at", sa.BigInteger(), nullable=True),
         sa.Column("reserved_bytes", sa.BigInteger(), nullable=False),
         sa.Column("kept_out", sa.Text(), nullable=True),
+        sa.Column("decided_by", sa.Text(), nullable=True),
         sa.CheckConstraint("(status = 'stored') = (blob_id IS NOT NULL)", name=op.f("ck_variants_blob")),
         sa.CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name=op.f("ck_variants_lease")),
         sa.CheckConstraint("status <> 'stored' OR retained_blob_id IS NULL", name=op.f("ck_variants_retained")),
@@ -340,6 +349,27 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("blob_id IS NOT NULL"),
             postgresql_where=sa.text("blob_id IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_variants_at_risk",
+            ["connection_id", "origin_expires_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("status IN ('edge_only', 'pending', 'storing')"),
+            postgresql_where=sa.text("status IN ('edge_only', 'pending', 'storing')"),
+        )
+        batch_op.create_index(
+            "ix_variants_by_size",
+            ["connection_id", "size_bytes", "id"],
+            unique=False,
+            sqlite_where=sa.text("status = 'stored'"),
+            postgresql_where=sa.text("status = 'stored'"),
+        )
+        batch_op.create_index(
+            "ix_variants_by_view",
+            ["connection_id", "last_accessed_at"],
+            unique=False,
+            sqlite_where=sa.text("status = 'stored'"),
+            postgresql_where=sa.text("status = 'stored'"),
         )
         batch_op.create_index("ix_variants_connection", ["connection_id", "status", "id"], unique=False)
         batch_op.create_index(

@@ -1,0 +1,113 @@
+"""Settings where they are stored: changed under a lock, so that two changes at once lose nothing of each other.
+
+Connections are locked before their organisation, as whoever moves a variant does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sqlalchemy import bindparam, select, update
+
+from mediavault.catalog import connections as connection_rows
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.tables import connections, organisations
+from mediavault.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What is stored of a connection's settings and its organisation's."""
+
+    connection_id: str
+    enabled: bool
+    overrides: str | None  #: JSON of SettingsOverrides
+    organisation: str  #: JSON of OrganisationSettings
+
+
+@dataclass(frozen=True)
+class Change:
+    """A connection's settings before and after."""
+
+    before: Configured
+    after: Configured
+
+
+#: From what is stored to what shall be. Pure: an operation may be driven again.
+ChangeConnection = Callable[[Configured], Configured]
+ChangeOrganisation = Callable[[str], str]
+
+_COLUMNS = (connections.c.id, connections.c.vault_plus_enabled, connections.c.settings_overrides)
+_LIVING = (connections.c.org_id == bindparam("org_id"), connections.c.disconnected_at.is_(None))
+_CONFIGURED = (
+    select(*_COLUMNS, organisations.c.settings)
+    .join_from(connections, organisations, organisations.c.id == connections.c.org_id)
+    .where(*_LIVING)
+    .order_by(connections.c.id)
+)
+_ONE = _CONFIGURED.where(connections.c.id == bindparam("connection_id"))
+_LOCK_ONE = _ONE.with_for_update(of=connections, key_share=True)
+_LOCK_ALL = select(*_COLUMNS).where(*_LIVING).order_by(connections.c.id).with_for_update(key_share=True)
+_LOCK_ORGANISATION = (
+    select(organisations.c.settings).where(organisations.c.id == bindparam("org_id")).with_for_update(key_share=True)
+)
+_SET_ORGANISATION = (
+    update(organisations).where(organisations.c.id == bindparam("of_org")).values(settings=bindparam("set_settings"))
+)
+
+
+async def all_configured(catalog: Catalog, org_id: str) -> list[Configured]:
+    """What every living connection of the organisation has."""
+    return [_configured(row) for row in await catalog.fetch_list(_CONFIGURED, {"org_id": org_id})]
+
+
+def configured(org_id: str, connection_id: str) -> Operation[Configured | None]:
+    """What a living connection has, as the running transaction sees it."""
+    rows = yield Do(_ONE, {"org_id": org_id, "connection_id": connection_id})
+    return _configured(rows[0]) if rows else None
+
+
+def change_connection(org_id: str, connection_id: str, change: ChangeConnection, now: int) -> Operation[Change]:
+    """Change a connection's settings. Raises NotFound."""
+    rows = yield Do(_LOCK_ONE, {"org_id": org_id, "connection_id": connection_id})
+    if not rows:
+        raise NotFound("Connection not found")
+    before = _configured(rows[0])
+    after = change(before)
+    yield from _write(org_id, before, after, now)
+    return Change(before, after)
+
+
+def change_organisation(
+    org_id: str, change: ChangeOrganisation, change_connections: ChangeConnection, now: int
+) -> Operation[tuple[str, list[Change]]]:
+    """Change the defaults, and what follows from that in every connection: the defaults as they are now, the changes.
+
+    `change_connections` is given each connection with the new defaults.
+    """
+    held = yield Do(_LOCK_ALL, {"org_id": org_id})
+    stored = yield Do(_LOCK_ORGANISATION, {"org_id": org_id})
+    if not stored:
+        raise NotFound
+    old: str = stored[0][0]
+    new = change(old)
+    yield Do(_SET_ORGANISATION, {"of_org": org_id, "set_settings": new})
+    changes = []
+    for row in held:
+        before = Configured(row[0], bool(row[1]), row[2], old)
+        after = change_connections(replace(before, organisation=new))
+        yield from _write(org_id, before, after, now)
+        changes.append(Change(before, after))
+    return new, changes
+
+
+def _write(org_id: str, before: Configured, after: Configured, now: int) -> Operation[None]:
+    if (before.enabled, before.overrides) != (after.enabled, after.overrides):
+        yield from connection_rows.configure(
+            org_id, before.connection_id, enabled=after.enabled, overrides=after.overrides, now=now
+        )
+
+
+def _configured(row: object) -> Configured:
+    connection_id, enabled, overrides, organisation = row  # type: ignore[misc]
+    return Configured(connection_id, bool(enabled), overrides, organisation)

@@ -1,0 +1,128 @@
+"""What a change of policy looks at, and what it does: pages of a connection's variants, moved a batch a transaction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, select
+
+from mediavault.catalog import configuration, transitions
+from mediavault.catalog.configuration import Configured
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.operations import Do, Operation, Row
+from mediavault.catalog.tables import is_in, media, variants
+from mediavault.domain.lifecycle import Event, Status
+from mediavault.domain.media import MediaType, Source
+from mediavault.domain.policy import Effect, Facts, Standing
+from mediavault.errors import LostRace
+
+#: Variants looked at with one question, and moved at most in one transaction.
+BATCH = 500
+_CHUNK = 100
+
+#: What a policy, as it is stored when the transaction runs, does to a variant. Pure.
+Judge = Callable[[Configured, Standing], Effect | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A variant on a page."""
+
+    id: str
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Enacted:
+    """What was done to one variant."""
+
+    variant_id: str
+    effect: Effect
+    size_bytes: int
+
+
+_COLUMNS = (
+    variants.c.id,
+    media.c.type,
+    variants.c.label,
+    media.c.sources,
+    variants.c.access_count,
+    variants.c.status,
+    variants.c.size_bytes,
+    variants.c.stored_at,
+    variants.c.last_accessed_at,
+    media.c.pinned_at,
+    media.c.pinned_until,
+    variants.c.attempts,
+    variants.c.kept_out,
+    variants.c.decided_by,
+)
+_MINE = (variants.c.org_id == bindparam("org_id"), variants.c.connection_id == bindparam("connection_id"))
+_SELECT = (
+    select(*_COLUMNS)
+    .join_from(variants, media, media.c.id == variants.c.media_pk)
+    .where(*_MINE)
+    .order_by(variants.c.id)
+)
+_PAGES = {
+    status: _SELECT.where(is_in(variants.c.status, status), variants.c.id > bindparam("after")).limit(BATCH)
+    for status in (Status.STORED, Status.PENDING, Status.EDGE_ONLY)
+}
+_IDS = [f"v{position}" for position in range(_CHUNK)]
+#: The media rows are held too: a pin is either seen here, or waits until this is done.
+_HELD = _SELECT.where(variants.c.id.in_([bindparam(name) for name in _IDS])).with_for_update(key_share=True)
+
+#: A queued variant begins anew.
+_ANEW = {"attempts": 0, "crashes": 0}
+
+
+async def page(
+    catalog: Catalog, org_id: str, connection_id: str, status: Status, after: str, now: int
+) -> list[Found]:
+    """The next BATCH variants of a connection in that status, in the order of their ids."""
+    values = {"org_id": org_id, "connection_id": connection_id, "after": after}
+    return [_found(row, now) for row in await catalog.fetch_list(_PAGES[status], values)]
+
+
+def enact(
+    org_id: str, connection_id: str, variant_ids: Sequence[str], judge: Judge, now: int
+) -> Operation[list[Enacted]]:
+    """Do to some variants what the policy that holds now asks for; what somebody moved meanwhile is judged anew."""
+    held = yield from configuration.configured(org_id, connection_id)
+    enacted: list[Enacted] = []
+    if held is None:
+        return enacted
+    for start in range(0, len(variant_ids), _CHUNK):
+        ids = list(variant_ids[start : start + _CHUNK])
+        padded = dict(zip(_IDS, ids + ids[-1:] * (_CHUNK - len(ids)), strict=True))
+        for row in (yield Do(_HELD, {"org_id": org_id, "connection_id": connection_id, **padded})):
+            found = _found(row, now)
+            effect = judge(held, found.standing)
+            if effect is not None and (yield from _move(found.id, effect, now)):
+                enacted.append(Enacted(found.id, effect, found.standing.size_bytes))
+    return enacted
+
+
+def _move(variant_id: str, effect: Effect, now: int) -> Operation[bool]:
+    columns = {"run_at": now, **_ANEW} if effect.event is Event.QUEUED else {}
+    try:
+        yield from transitions.apply(variant_id, effect.event, at=now, reason=effect.reason, **columns)
+    except LostRace:
+        return False
+    return True
+
+
+def _found(row: Row, now: int) -> Found:
+    (variant_id, media_type, label, sources, access_count, status, size_bytes, stored_at, last_accessed_at) = row[:9]
+    (pinned_at, pinned_until, attempts, kept_out, decided_by) = row[9:]
+    standing = Standing(
+        facts=Facts(MediaType(media_type), label, [Source(source) for source in sources.split(",")], access_count),
+        status=Status(status),
+        size_bytes=size_bytes,
+        stored_at=stored_at,
+        last_accessed_at=last_accessed_at,
+        pinned=pinned_at is not None and (pinned_until is None or pinned_until > now),
+        given_up=status == Status.EDGE_ONLY.value and attempts > 0,
+        kept_out=kept_out is not None,
+        decided_by=decided_by,
+    )
+    return Found(variant_id, standing)

@@ -1,0 +1,100 @@
+"""What policy removes with time: media stored too long ago, or not viewed for too long; and what disconnects left.
+
+Settings are read in the transaction that removes: a policy that was lifted removes nothing afterwards.
+"""
+
+from sqlalchemy import ColumnElement, Select, bindparam, select
+
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.limits import Fold, find_settings
+from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.pins import unpinned
+from mediavault.catalog.removals import Removed, remove_rows
+from mediavault.catalog.tables import connections, is_in, media, organisations, usage, variants
+from mediavault.domain.lifecycle import Status
+from mediavault.domain.times import DAY
+
+_BATCH = 200
+_PAGE = 500
+
+
+def _overdue(*due: ColumnElement[bool]) -> Select[tuple[str, str, int]]:
+    """Stored variants past a time, without those that a pin protects; who works on one decides about it first."""
+    return (
+        select(variants.c.id, variants.c.status, variants.c.size_bytes)
+        .join_from(variants, media, media.c.id == variants.c.media_pk)
+        .where(
+            variants.c.connection_id == bindparam("connection_id"),
+            variants.c.org_id == bindparam("org_id"),
+            is_in(variants.c.status, Status.STORED),
+            *due,
+            unpinned(),
+        )
+        .limit(_BATCH)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+
+
+_STORED_TOO_LONG = _overdue(variants.c.stored_at <= bindparam("before")).order_by(variants.c.stored_at, variants.c.id)
+#: Storing begins the time too: what was stored or restored just now is not removed for views of long ago.
+_NOT_VIEWED = _overdue(
+    variants.c.last_accessed_at <= bindparam("before"), variants.c.stored_at <= bindparam("before")
+).order_by(variants.c.last_accessed_at)
+_WITH_STORED = (
+    select(connections.c.org_id, connections.c.id, organisations.c.settings, connections.c.settings_overrides)
+    .join_from(connections, organisations, organisations.c.id == connections.c.org_id)
+    .join(usage, usage.c.connection_id == connections.c.id)
+    .where(
+        connections.c.id > bindparam("after"),
+        connections.c.disconnected_at.is_(None),
+        usage.c.stored_count > 0,
+    )
+    .order_by(connections.c.id)
+    .limit(_PAGE)
+)
+_LEFTOVERS = (
+    select(connections.c.org_id, connections.c.id)
+    .join_from(connections, usage, usage.c.connection_id == connections.c.id)
+    .where(connections.c.id > bindparam("after"), connections.c.disconnected_at.is_not(None), usage.c.live_count > 0)
+    .order_by(connections.c.id)
+    .limit(_PAGE)
+)
+
+
+async def with_policies(catalog: Catalog, fold: Fold) -> list[tuple[str, str]]:
+    """`(organisation, connection)` of those that have stored media and a policy that ends with time."""
+    found: list[tuple[str, str]] = []
+    after = ""
+    while rows := await catalog.fetch_list(_WITH_STORED, {"after": after}):
+        after = rows[-1][1]
+        for org_id, connection_id, organisation, overrides in rows:
+            settings = fold(organisation, overrides)
+            if settings.retention_days or settings.access_expiry_days:
+                found.append((org_id, connection_id))
+    return found
+
+
+async def leftovers(catalog: Catalog) -> list[tuple[str, str]]:
+    """`(organisation, connection)` of the disconnected that still have live media."""
+    found: list[tuple[str, str]] = []
+    after = ""
+    while rows := await catalog.fetch_list(_LEFTOVERS, {"after": after}):
+        after = rows[-1][1]
+        found.extend((row[0], row[1]) for row in rows)
+    return found
+
+
+def expire_some(org_id: str, connection_id: str, fold: Fold, now: int) -> Operation[Removed]:
+    """Remove a batch of what is past the connection's retention, then of what nobody viewed; empty when nothing is."""
+    settings = yield from find_settings(org_id, connection_id, fold)
+    policies = (
+        (settings.retention_days, _STORED_TOO_LONG, "stored longer than {} days"),
+        (settings.access_expiry_days, _NOT_VIEWED, "not viewed for {} days"),
+    )
+    for days, statement, reason in policies:
+        if days:
+            past = {"org_id": org_id, "connection_id": connection_id, "before": now - days * DAY, "now": now}
+            rows = yield Do(statement, past)
+            if rows:
+                return (yield from remove_rows(rows, reason.format(days), now))
+    return Removed((), 0)

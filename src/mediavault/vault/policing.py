@@ -1,0 +1,130 @@
+"""Policing: what a change of policy does to what a connection has, at once; and what it would do."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from mediavault.catalog import items, limits, policy_scan
+from mediavault.catalog.configuration import Change, Configured
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.policy_scan import BATCH, Found, Judge
+from mediavault.domain.eviction import Candidate, choose
+from mediavault.domain.lifecycle import Event, Status
+from mediavault.domain.policy import Effect, Policy, Rule, Standing, effect, touched
+from mediavault.domain.settings import VaultSettings
+from mediavault.domain.times import Now
+from mediavault.vault.configuring import effective_settings
+
+
+@dataclass
+class Share:
+    """What one rule does."""
+
+    variants: int = 0
+    known_bytes: int = 0
+    unknown_sizes: int = 0  #: variants whose bytes nobody has seen yet
+
+
+@dataclass
+class Outcome:
+    """What a change of policy did or would do, by event and rule."""
+
+    shares: dict[tuple[Event, Rule, str], Share] = field(default_factory=dict)
+
+    def add(self, done: Effect, size_bytes: int, *, size_known: bool = True) -> None:
+        """One variant more."""
+        share = self.shares.setdefault((done.event, done.code, done.reason), Share())
+        share.variants += 1
+        share.known_bytes += size_bytes if size_known else 0
+        share.unknown_sizes += not size_known
+
+    def include(self, other: "Outcome") -> None:
+        """Another connection's outcome with this one's."""
+        for rule, more in other.shares.items():
+            share = self.shares.setdefault(rule, Share())
+            share.variants += more.variants
+            share.known_bytes += more.known_bytes
+            share.unknown_sizes += more.unknown_sizes
+
+    def of(self, event: Event) -> Share:
+        """All that one event does."""
+        total = Share()
+        for (happened, _, _), share in self.shares.items():
+            if happened is event:
+                total.variants += share.variants
+                total.known_bytes += share.known_bytes
+                total.unknown_sizes += share.unknown_sizes
+        return total
+
+
+def policy_of(configured: Configured) -> Policy:
+    """What the stored settings of a connection mean."""
+    return Policy(effective_settings(configured.organisation, configured.overrides), configured.enabled)
+
+
+def is_affected(change: Change) -> bool:
+    """Whether anything that holds for the connection is another now."""
+    stored = (change.before.enabled, change.before.overrides) != (change.after.enabled, change.after.overrides)
+    return stored or policy_of(change.before) != policy_of(change.after)
+
+
+def limit_reason(limit_bytes: int) -> str:
+    """Why a lowered limit removes."""
+    return f"over the storage limit of {limit_bytes} bytes"
+
+
+class Policing:
+    """Carries a change of policy out. `wake` tells the storer of this process that there is work."""
+
+    def __init__(
+        self, catalog: Catalog, forget_copy: Callable[[str], object], wake: Callable[[], None], now: Now
+    ) -> None:
+        self._catalog = catalog
+        self._forget_copy = forget_copy
+        self._wake = wake
+        self._now = now
+
+    async def carry_out(self, org_id: str, change: Change) -> Outcome:
+        """Remove, unqueue and queue what the change asks for. The settings are written already."""
+        before, after = policy_of(change.before), policy_of(change.after)
+        outcome, now = Outcome(), self._now()
+
+        def judge(configured: Configured, standing: Standing) -> Effect | None:
+            return effect(before, policy_of(configured), standing, now)
+
+        for status in touched(before, after):
+            async for found in self._pages(org_id, change.after.connection_id, status, now):
+                hit = [each.id for each in found if effect(before, after, each.standing, now)]
+                if hit:
+                    await self._enact(org_id, change.after.connection_id, hit, judge, outcome, now)
+        if _limits_anew(before, after):
+            await self._make_room(org_id, change.after.connection_id, after.settings, outcome, now)
+        if outcome.of(Event.QUEUED).variants:
+            self._wake()
+        return outcome
+
+    async def forecast(self, org_id: str, change: Change) -> Outcome:
+        """What `carry_out` would do now. Nothing is changed, nothing is locked."""
+        before, after = policy_of(change.before), policy_of(change.after)
+        connection_id, outcome, now = change.after.connection_id, Outcome(), self._now()
+        gone: set[str] = set()
+        for status in touched(before, after):
+            async for found in self._pages(org_id, connection_id, status, now):
+                for each in found:
+                    asked = effect(before, after, each.standing, now)
+                    if asked is not None:
+                        size_bytes = each.standing.size_bytes
+                        outcome.add(asked, size_bytes, size_known=_is_known(each.standing))
+                        if asked.event is Event.REMOVED:
+                            gone.add(each.id)
+        if _limits_anew(before, after):
+            await self._forecast_room(org_id, connection_id, after.settings, outcome, gone, now)
+        return outcome
+
+    async def _pages(self, org_id: str, connection_id: str, status: Status, now: int):  # type: ignore[no-untyped-def]
+        last = ""
+        while found := await policy_scan.page(self._catalog, org_id, connection_id, status, last, now):
+            yield found
+            if len(found) < BATCH:
+                return
+            last = found[-1].id

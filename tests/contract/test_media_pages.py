@@ -1,0 +1,286 @@
+"""Pages of media: every order and filter against a plain model of the rows, on both engines."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, text
+
+from fakes.catalog_rows import NOW, Tenant, broken_invariants, rows, tenant
+from mediavault.catalog import media_pages, rollups
+from mediavault.catalog.database import Catalog
+from mediavault.catalog.identifiers import new_id
+from mediavault.catalog.operations import DoMany, Operation
+from mediavault.catalog.tables import media, variants
+from mediavault.domain.cursor import read_cursor, write_cursor
+from mediavault.domain.lifecycle import LIVE, Status
+from mediavault.domain.media import MediaType, Source, overall_type
+from mediavault.domain.media_query import MediaQuery, Range, Sort, SortKey
+
+COUNT = 60
+TYPES = {"image/jpeg": "image", "image/png": "image", "video/mp4": "video", "audio/mpeg": "audio"}
+
+
+@dataclass
+class Item:
+    """What a media row and its variants say."""
+
+    row: dict[str, Any]
+    variants: list[dict[str, Any]]
+
+    @property
+    def live(self) -> list[dict[str, Any]]:
+        return [each for each in self.variants if each["status"] != "removed"]
+
+    @property
+    def shown_type(self) -> str:
+        return overall_type([each["content_type"] for each in self.live], MediaType(self.row["type"])).value
+
+    def key(self, key: SortKey) -> float | None:
+        """The sort key as the contract defines it, from the variants alone."""
+        if key is SortKey.CREATED_AT:
+            return self.row["created_at"]
+        if key is SortKey.CACHED_AT:
+            return max([each["stored_at"] for each in self.live if each["stored_at"] is not None], default=None)
+        return None if self.shown_type == "image" else self.row["duration"]
+
+
+def add_many(media_rows: list[dict[str, Any]], variant_rows: list[dict[str, Any]]) -> Operation[None]:
+    yield DoMany(_ADD_MEDIA, media_rows)
+    yield DoMany(_ADD_VARIANTS, variant_rows)
+    for each in media_rows:
+        yield from rollups.refresh(each["id"])
+
+
+_ADD_MEDIA = insert(media)
+_ADD_VARIANTS = insert(variants)
+
+
+def generated(owner: Tenant, random_: random.Random, count: int = COUNT) -> tuple[list[Any], list[Any]]:
+    """Media with few different sort keys, so that ties and missing keys abound. No variant is stored: no blob."""
+    media_rows, variant_rows = [], []
+    tenant_values = {"org_id": owner.org_id, "connection_id": owner.connection_id}
+    for _ in range(count):
+        pk = new_id(NOW + random_.randrange(3))
+        kind = random_.choice(["image", "video", "audio"])
+        duration = None if kind == "image" and random_.random() < 0.5 else random_.choice([None, 0.5, 3.25, 3.25, 60])
+        sources = random_.choice(["vault", "messages", "vault,posts", "messages,stories,vault"])
+        media_rows.append(
+            {
+                **tenant_values,
+                "id": pk,
+                "media_id": pk,
+                "type": kind,
+                "duration": duration,
+                "sources": sources,
+                "created_at": NOW + random_.randrange(5) * 1000,
+                "status_mask": 0,
+                "shown_type": kind,
+                "cached_at": rollups.NONE,
+                "duration_key": rollups.NONE,
+            }
+        )
+        for label in random_.sample(["full", "thumb", "720"], random_.randrange(1, 4)):
+            variant_rows.append(variant_row(tenant_values, pk, label, random_))
+    return media_rows, variant_rows
+
+
+def variant_row(tenant_values: dict[str, str], pk: str, label: str, random_: random.Random) -> dict[str, Any]:
+    numbers = ("size_bytes", "access_count", "last_accessed_at", "origin_expires_at", "run_at", "attempts", "crashes")
+    given = {name: 0 for name in (*numbers, "not_before", "fence", "reserved_bytes")}
+    return {
+        **tenant_values,
+        **given,
+        "id": new_id(NOW),
+        "media_pk": pk,
+        "label": label,
+        "status": random_.choice(["edge_only", "edge_only", "pending", "removed"]),
+        "changed_at": NOW,
+        "created_at": NOW,
+        "content_type": random_.choice(list(TYPES)),
+        # The rollup looks at stored_at alone; a variant that is stored would need its blob.
+        "stored_at": random_.choice([None, None, NOW + 1000, NOW + 2000]),
+        "origin_url": b"sealed",
+        "origin_key": "k",
+        "observed_path": "/v2/access/vault/media",
+    }
+
+
+@pytest.fixture
+async def owner(catalog: Catalog) -> Tenant:
+    """A connection with media, beside another one with some of its own."""
+    made = await tenant(catalog)
+    random_ = random.Random(7)
+    for each in (made, await made.connection("2")):
+        await catalog.run(add_many, *generated(each, random_))
+    return made
+
+
+async def model(owner: Tenant) -> list[Item]:
+    found = await rows(owner.catalog, "variants", connection_id=owner.connection_id)
+    return [
+        Item(row, [each for each in found if each["media_pk"] == row["id"]])
+        for row in await rows(owner.catalog, "media", connection_id=owner.connection_id)
+    ]
+
+
+def expected(items: list[Item], query: MediaQuery) -> list[str]:
+    """The contract in plain Python: those that fit, by key then id, those without a key last."""
+    fitting = [item for item in items if item.live and fits(item, query)]
+    sign = -1 if query.sort.descends else 1
+
+    def place(item: Item) -> tuple[bool, float, int]:
+        key = item.key(query.sort.key)
+        return (key is None, 0 if key is None else sign * key, sign * int(item.row["id"], 16))
+
+    return [item.row["id"] for item in sorted(fitting, key=place)]
+
+
+def fits(item: Item, query: MediaQuery) -> bool:
+    ranges = (
+        (SortKey.CREATED_AT, query.created_at),
+        (SortKey.CACHED_AT, query.cached_at),
+        (SortKey.DURATION, query.duration),
+    )
+    return (
+        (query.status is None or query.status in {each["status"] for each in item.live})
+        and (query.type is None or item.shown_type == query.type)
+        and (query.content_type is None or query.content_type in {each["content_type"] for each in item.live})
+        and (query.source is None or query.source in item.row["sources"].split(","))
+        and all(inside(item.key(key), bounds) for key, bounds in ranges)
+    )
+
+
+def inside(value: float | None, bounds: Range) -> bool:
+    if not bounds.is_bounded:
+        return True
+    return value is not None and (bounds.low or 0) <= value <= (bounds.high if bounds.high is not None else 2**53)
+
+
+async def walk(
+    owner: Tenant, query: MediaQuery, between: Callable[[int], Any] | None = None, limits: int = 7
+) -> list[str]:
+    """Every page by its cursors as a client has them; `between` pages something may happen."""
+    found: list[str] = []
+    query, number = replace(query, limit=limits), 0
+    while True:
+        position = read_cursor(query, owner.connection_id)
+        ids, last = await media_pages.page(owner.catalog, owner.org_id, owner.connection_id, query, position)
+        assert len(ids) <= query.limit
+        found += ids
+        if last is None:
+            return found
+        assert len(ids) == query.limit
+        query = replace(query, cursor=write_cursor(last, query, owner.connection_id))
+        number += 1
+        if between is not None:
+            await between(number)
+
+
+QUERIES: list[MediaQuery] = [
+    MediaQuery(),
+    *(MediaQuery(status=status) for status in Status),
+    *(MediaQuery(type=media_type) for media_type in MediaType),
+    *(MediaQuery(content_type=content_type) for content_type in (*TYPES, "IMAGE/JPEG", "image/jpe%", "none/such")),
+    *(MediaQuery(source=source) for source in Source),
+    MediaQuery(duration=Range(low=3.25)),
+    MediaQuery(duration=Range(high=3.25)),
+    MediaQuery(duration=Range(0, 0.5)),
+    MediaQuery(duration=Range(60, 1)),
+    MediaQuery(created_at=Range(low=NOW + 1000, high=NOW + 3000)),
+    MediaQuery(created_at=Range(high=NOW + 1000)),
+    MediaQuery(created_at=Range(high=-1)),
+    MediaQuery(cached_at=Range(low=NOW + 2000)),
+    MediaQuery(cached_at=Range(high=NOW + 1000)),
+    MediaQuery(cached_at=Range(low=-(10**15), high=10**15)),
+    MediaQuery(cached_at=Range(high=-1)),
+    MediaQuery(status=Status.PENDING, type=MediaType.VIDEO, duration=Range(low=1), cached_at=Range(low=0)),
+    MediaQuery(content_type="image/png", source=Source.VAULT, created_at=Range(low=NOW + 1000)),
+]
+
+
+async def test_every_order_and_filter_gives_what_the_contract_says(owner):
+    items = await model(owner)
+    seen_lengths = set()
+    for query in QUERIES:
+        for sort in Sort:
+            asked = replace(query, sort=sort)
+            wanted = expected(items, asked)
+            assert await walk(owner, asked) == wanted, asked
+            seen_lengths.add(len(wanted))
+    assert len(seen_lengths) > 10
+    assert max(seen_lengths) == sum(bool(item.live) for item in items) > 50
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_any_page_size_gives_the_same(owner, limit):
+    items = await model(owner)
+    for sort in Sort:
+        assert await walk(owner, MediaQuery(sort=sort), limits=limit) == expected(items, MediaQuery(sort=sort))
+
+
+async def test_the_last_full_page_gives_no_cursor_to_an_empty_one(owner):
+    live = sum(bool(item.live) for item in await model(owner))
+    query = MediaQuery(limit=live)
+    ids, last = await media_pages.page(owner.catalog, owner.org_id, owner.connection_id, query, None)
+    assert (len(ids), last) == (live, None)
+
+
+async def test_strangers_see_nothing(owner, catalog):
+    stranger = await tenant(catalog, "second")
+    for org_id, connection_id in ((stranger.org_id, owner.connection_id), (owner.org_id, stranger.connection_id)):
+        assert await media_pages.page(catalog, org_id, connection_id, MediaQuery(), None) == ([], None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_each_surviving_item_comes_once_while_others_come_and_go(owner, catalog, seed):
+    """Keyset pages do not care what is inserted or removed before or behind them."""
+    random_ = random.Random(seed)
+    for sort in Sort:
+        before = {item.row["id"] for item in await model(owner) if item.live}
+        removed: set[str] = set()
+
+        async def change(number: int, *, removed: set[str] = removed, before: set[str] = before) -> None:
+            await catalog.run(add_many, *generated(owner, random_, 2))
+            victim = random_.choice(sorted(before - removed))
+            (media_id,) = [each["media_id"] for each in await rows(catalog, "media", id=victim)]
+            await owner.remove(media_id)
+            removed.add(victim)
+
+        found = await walk(owner, MediaQuery(sort=sort), change, limits=9)
+        assert len(found) == len(set(found))
+        assert before - removed <= set(found)
+        assert removed
+
+
+async def test_an_item_with_everything_removed_is_gone_and_comes_back_where_it_was(owner, catalog):
+    ids = await walk(owner, MediaQuery())
+    (item,) = [each for each in await rows(catalog, "media", id=ids[10])]
+    await owner.remove(item["media_id"])
+    assert await walk(owner, MediaQuery()) == ids[:10] + ids[11:]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_sqlite_reads_every_page_from_the_orders_own_index(owner, catalog, goes_on, database_url):
+    if not database_url.startswith("sqlite"):
+        pytest.skip("the plan of PostgreSQL depends on its statistics: benchmarks/pages.py measures it")
+    plans = []
+    for sort in Sort:
+        for keyed in (True, False) if sort.key is not SortKey.CREATED_AT else (True,):
+            others = frozenset(SortKey) - {sort.key}
+            for by_content_type in (False, True):
+                shape = media_pages._Shape(sort, keyed, goes_on, others, by_content_type, by_source=by_content_type)
+                compiled = catalog._compile(media_pages._statement(shape))
+                explained = await catalog.fetch_list(text("EXPLAIN QUERY PLAN " + compiled.sql.replace("?", "1")), {})
+                plan = " ".join(row[3] for row in explained)
+                assert f"USING INDEX ix_media_by_{media_pages._COLUMN[sort.key].name} (connection_id=?" in plan, plan
+                assert "TEMP B-TREE" not in plan
+                plans.append(plan)
+    assert len(plans) == 20
+
+
+async def test_no_live_status_is_without_a_bit(catalog):
+    assert set(rollups.STATUS_BITS) == LIVE
+    assert await broken_invariants(catalog) == []
