@@ -12,8 +12,12 @@ from mediavault.api.account import Account
 from mediavault.api.application import Application
 from mediavault.api.control import Control
 from mediavault.api.documentation import Documentation
+from mediavault.api.explain import Explain
+from mediavault.api.keeping import Keeping
+from mediavault.api.lists import Lists
 from mediavault.api.media import Media
 from mediavault.api.older import Older
+from mediavault.api.settings import SettingsEndpoints
 from mediavault.blobs.disk import DiskBlobs
 from mediavault.catalog import leases
 from mediavault.catalog.database import Catalog, open_catalog, sqlite_path
@@ -32,18 +36,27 @@ from mediavault.storer.sweeps import Sweeps
 from mediavault.storer.worker import Worker
 from mediavault.telemetry import Events, logger
 from mediavault.vault.access import Access
+from mediavault.vault.at_risk import AtRisk
 from mediavault.vault.authorising import Authorising, NewKey
 from mediavault.vault.checking import Readiness
 from mediavault.vault.connecting import Connecting
 from mediavault.vault.counting import Counting
+from mediavault.vault.explaining import Explaining
 from mediavault.vault.filling import Filling
 from mediavault.vault.identifying import Identifying
+from mediavault.vault.list_contents import ListContents
+from mediavault.vault.list_reading import ListReader
 from mediavault.vault.listing import Listing
 from mediavault.vault.observing import Observing
+from mediavault.vault.pinning import Pinning
+from mediavault.vault.policing import Policing
 from mediavault.vault.reading import Reading
 from mediavault.vault.removing import Removing
+from mediavault.vault.restoring import Restoring
 from mediavault.vault.sealing import Sealer, check_master_key
+from mediavault.vault.simulating import Settings
 from mediavault.vault.storing import Storing
+from mediavault.vault.syncing import Syncing
 
 
 def milliseconds() -> int:
@@ -130,6 +143,7 @@ class Vault:
     control: Any
     counting: Counting
     filling: Filling
+    syncing: Syncing
     worker: Worker
     sweeps: Sweeps
     client: GuardedClient
@@ -155,6 +169,7 @@ class Vault:
     async def stop(self) -> None:
         """Drain, cut the fills, flush the counts last. Nothing may be served any more."""
         await self.drain()
+        await self.syncing.drain()
         await self.filling.drain()
         await _cancelled(self._counting)
         try:
@@ -205,9 +220,23 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
     reading = Reading(catalog, signer, now)
     listing = Listing(catalog, reading)
     media = Media(authorising, connecting, reading, listing, removing)
-    older = Older(authorising, connecting, reading, listing, removing, Identifying(catalog))
     documentation = Documentation(config.media_base_url)
-    routes = [*account.routes(), *documentation.routes(), *older.routes()]  # the ids of older paths come last
+    reader = ListReader(connecting, access_api, sealer, now)
+    syncing = Syncing(catalog, reader, edge, worker.wake, now, config.lists)
+    lists = Lists(authorising, connecting, ListContents(catalog, reading), syncing)
+    older = Older(authorising, connecting, reading, listing, removing, Identifying(catalog), syncing)
+    keeping = Keeping(
+        authorising,
+        connecting,
+        Restoring(catalog, edge, now, config.sweep.undo_window_ms),
+        Pinning(catalog, now),
+        AtRisk(catalog, now),
+    )
+    # The ids of older paths come last.
+    routes = [*keeping.routes(), *account.routes(), *documentation.routes(), *lists.routes(), *older.routes()]
+    settings = Settings(catalog, Policing(catalog, edge.drop, worker.wake, now), now)
+    explain = Explain(authorising, connecting, Explaining(catalog, config.sweep.undo_window_ms, now))
+    routes = [*SettingsEndpoints(authorising, settings).routes(), *explain.routes(), *routes]
     readiness = Readiness(catalog, blobs)
     return Vault(
         config=config,
@@ -217,6 +246,7 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
         control=Control(authorising).application(),
         counting=counting,
         filling=filling,
+        syncing=syncing,
         worker=worker,
         sweeps=Sweeps(catalog, blobs, edge, now, config.sweep),
         client=client,

@@ -97,7 +97,7 @@ class HeldBack(Conflict):
 
     def __init__(self, message: str | None = None, *, details: dict[str, object] | None = None) -> None:
         super().__init__(message)
-        self.details = details or {}  #: what it would do
+        self.details = details  #: what it would do
 
 
 class IllegalTransition(VaultError):

@@ -33,7 +33,7 @@ TABLE: dict[type[errors.VaultError], tuple[int, str]] = {
     errors.LimitReached: (403, "LIMIT_REACHED"),
     errors.TooManyRequests: (429, "RATE_LIMIT_EXCEEDED"),
     errors.DiskFull: (503, "DISK_FULL"),
-    errors.RoomPromised: (409, "LIMIT_REACHED"),
+    errors.RoomPromised: (409, "CONFLICT"),
     errors.OriginError: (502, "ORIGIN_ERROR"),
     errors.OriginRefused: (502, "ORIGIN_REFUSED"),
     errors.OriginUnavailable: (502, "ORIGIN_UNAVAILABLE"),
@@ -102,7 +102,8 @@ def problem(error: Exception) -> Problem:
     if not isinstance(error, errors.VaultError):
         return Problem(500, "INTERNAL_ERROR", _UNTOLD["INTERNAL_ERROR"])
     status, kind = next(TABLE[ancestor] for ancestor in type(error).__mro__ if ancestor in TABLE)
-    return Problem(status, kind, _UNTOLD.get(kind) or str(error), _retry_after(error, status))
+    details = error.details if isinstance(error, errors.HeldBack) else None
+    return Problem(status, kind, _UNTOLD.get(kind) or str(error), _retry_after(error, status), details)
 
 
 def _retry_after(error: errors.VaultError, status: int) -> dict[str, str]:

@@ -33,7 +33,6 @@ async def test_update_org_settings(sdk: Sdk):
     wanted = {"vaultPlus": {"autoEnableForNewConnections": False, "defaultSettings": {"retentionDays": 30.0}}}
     changed = await sdk.run(account.update_org_settings, wanted)
     check(ORGANISATION_CHANGED, changed)
-    assert "broadcastResult" not in changed
     assert changed["settings"] == await sdk.run(account.get_org_settings)
     assert changed["settings"]["vaultPlus"]["defaultSettings"]["retentionDays"] == 30
     assert changed["settings"]["vaultPlus"]["autoEnableForNewConnections"] is False

@@ -14,7 +14,16 @@ from fakes.vaults import KEY, RunningVault
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a docstring of the SDK has an escape that is none
-    from onlyfans_sdk import OFAuthClient, account, models, vault_cache, vault_lists, vault_media, vault_stats, vault_store
+    from onlyfans_sdk import (
+        OFAuthClient,
+        account,
+        models,
+        vault_cache,
+        vault_lists,
+        vault_media,
+        vault_stats,
+        vault_store,
+    )
     from onlyfans_sdk import self as own_account
     from onlyfans_sdk import vault as vault_api
     from onlyfans_sdk._client import OFAuthError

@@ -78,7 +78,8 @@ def test_added_are_those_not_cached_and_adopted_those_new_to_the_baseline(seen, 
 def test_updated_are_cached_and_changed_or_stale(seen, known):
     for media_id in reconcile(seen, known, first=False).updated:
         item = known[media_id]
-        assert item.cached and (item.stale or item.fingerprint != seen[media_id])
+        assert item.cached
+        assert item.stale or item.fingerprint != seen[media_id]
 
 
 @given(SEEN_LISTS, KNOWN_MEDIA)

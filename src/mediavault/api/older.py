@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mediavault.api.lists import named_list
 from mediavault.api.media import BatchRequest
 from mediavault.api.requests import connection_id, json_body, json_response, principal
 from mediavault.domain.media_query import LIST_PARAMETERS, read_query
@@ -19,8 +20,10 @@ from mediavault.vault.identifying import Identifying, OlderItemView
 from mediavault.vault.listing import Listing
 from mediavault.vault.reading import ItemView, Reading
 from mediavault.vault.removing import Removing
+from mediavault.vault.syncing import Syncing
 
 _PREFIX = "/v2/vault-plus/"
+_CACHE_PREFIX = "/v2/vault/"
 #: Since when they are deprecated (RFC 9745): 2025-06-01T00:00:00Z, in Unix seconds.
 DEPRECATED_SINCE = 1_748_736_000
 #: What stands where the older item's path has its media id, but is a path of its own: those methods are 405 there.
@@ -48,6 +51,7 @@ class Older:
     listing: Listing
     removing: Removing
     identifying: Identifying
+    syncing: Syncing
 
     def routes(self) -> list[Route]:
         """In the order they are tried: the ids come last."""
@@ -57,6 +61,8 @@ class Older:
             _route("DELETE", "purge", self.purge, "media"),
             _route("GET", "store/status", self.status, "status"),
             _route("GET", "store/stats", self.stats, "stats"),
+            _route("POST", "store/list/{list_id}", self.store_list, "lists/{list_id}/add"),
+            _route("POST", "cache/list/{list_id}", self.store_list, "lists/{list_id}/add", _CACHE_PREFIX),
             _of_item("GET", self.item),
             _of_item("DELETE", self.remove),
         ]
@@ -65,13 +71,13 @@ class Older:
         """`GET /v2/vault-plus/{mediaId}`."""
         caller = await principal(self.authorising, request.scope, Scope.ACCOUNT)
         asked = connection_id(request.scope)
-        item = await self.reading.item(caller.org_id, asked, request.path_params["id"])
+        item = await self.reading.item(caller.org_id, asked, request.path_params["media_id"])
         return json_response((await self.identifying.identified(caller.org_id, asked, [item]))[0])
 
     async def remove(self, request: Request) -> Response:
         """`DELETE /v2/vault-plus/{mediaId}`."""
         connection = await self._connection(request)
-        media_id = request.path_params["id"]
+        media_id = request.path_params["media_id"]
         freed_bytes = await self.removing.remove(connection.org_id, connection.id, media_id)
         return json_response({"success": True, "mediaId": media_id, "freedBytes": freed_bytes})
 
@@ -94,6 +100,11 @@ class Older:
         connection = await self._connection(request)
         purged = await self.removing.purge(connection.org_id, connection.id, "purged")
         return json_response({"success": True, "purgedCount": purged.variants, "freedBytes": purged.freed_bytes})
+
+    async def store_list(self, request: Request) -> Response:
+        """`POST …/store/list/{listId}` and `POST /v2/vault/cache/list/{listId}`: an add that is not waited for."""
+        connection = await self._connection(request)
+        return json_response(await self.syncing.start_add(connection, named_list(request)))
 
     async def status(self, request: Request) -> Response:
         """`GET /v2/vault-plus/store/status`: the current one's counts, and their sum."""
@@ -122,11 +133,12 @@ class Older:
 
 
 def _route(method: str, path: str, endpoint: Endpoint, successor: str, prefix: str = _PREFIX) -> Route:
-    """A route whose answers say that it is deprecated, and what took its place; `{id}` is the path's own."""
+    """A route whose answers say that it is deprecated, and what took its place; ids are the path's own."""
 
     async def deprecated(request: Request) -> Response:
         response = await endpoint(request)
-        target = _PREFIX + successor.replace("{id}", quote(request.path_params.get("id", ""), safe=""))
+        ids = {name: quote(text, safe="") for name, text in request.path_params.items()}
+        target = _PREFIX + successor.format(**ids)
         response.headers["Deprecation"] = f"@{DEPRECATED_SINCE}"
         response.headers["Link"] = f'<{target}>; rel="successor-version"'
         return response
@@ -135,7 +147,7 @@ def _route(method: str, path: str, endpoint: Endpoint, successor: str, prefix: s
 
 
 def _of_item(method: str, endpoint: Endpoint) -> Route:
-    route = _route(method, "{id}", endpoint, "media/{id}")
+    route = _route(method, "{media_id}", endpoint, "media/{media_id}")
     names = "|".join(re.escape(name) for name in sorted(RESERVED))
-    route.path_regex = re.compile(rf"^{re.escape(_PREFIX)}(?P<id>(?!(?:{names})\Z)[^/]+)\Z")
+    route.path_regex = re.compile(rf"^{re.escape(_PREFIX)}(?P<media_id>(?!(?:{names})\Z)[^/]+)\Z")
     return route

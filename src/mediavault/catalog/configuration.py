@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, select, update
 
 from mediavault.catalog import connections as connection_rows
 from mediavault.catalog.database import Catalog
-from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.operations import Do, Operation, Row
 from mediavault.catalog.tables import connections, organisations
 from mediavault.errors import NotFound
 
@@ -61,6 +61,12 @@ async def all_configured(catalog: Catalog, org_id: str) -> list[Configured]:
     return [_configured(row) for row in await catalog.fetch_list(_CONFIGURED, {"org_id": org_id})]
 
 
+async def find_configured(catalog: Catalog, org_id: str, connection_id: str) -> Configured | None:
+    """What a living connection of the organisation has."""
+    rows = await catalog.fetch(_ONE, {"org_id": org_id, "connection_id": connection_id})
+    return _configured(rows[0]) if rows else None
+
+
 def configured(org_id: str, connection_id: str) -> Operation[Configured | None]:
     """What a living connection has, as the running transaction sees it."""
     rows = yield Do(_ONE, {"org_id": org_id, "connection_id": connection_id})
@@ -108,6 +114,6 @@ def _write(org_id: str, before: Configured, after: Configured, now: int) -> Oper
         )
 
 
-def _configured(row: object) -> Configured:
-    connection_id, enabled, overrides, organisation = row  # type: ignore[misc]
+def _configured(row: Row) -> Configured:
+    connection_id, enabled, overrides, organisation = row
     return Configured(connection_id, bool(enabled), overrides, organisation)

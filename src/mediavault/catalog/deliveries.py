@@ -96,7 +96,7 @@ _NEXT = (
         is_in(webhook_endpoints.c.state, EndpointState.ENABLED),
         webhook_deliveries.c.next_at <= bindparam("now"),
         webhook_deliveries.c.lease_until <= bindparam("now"),
-        _IN_FLIGHT < bindparam("at_once"),
+        bindparam("at_once") > _IN_FLIGHT,
         ~_IS_SECOND,
     )
     .order_by(webhook_deliveries.c.next_at, webhook_deliveries.c.id)
@@ -131,18 +131,12 @@ _RELEASE = update(webhook_deliveries).where(*_HELD).values(lease_until=0)
 _RELEASE_ALL = update(webhook_deliveries).where(_pending, webhook_deliveries.c.lease_until > 0).values(lease_until=0)
 _DISABLE = (
     update(webhook_endpoints)
-    .where(
-        webhook_endpoints.c.id == bindparam("endpoint_id"), is_in(webhook_endpoints.c.state, EndpointState.ENABLED)
-    )
-    .values(
-        state=EndpointState.DISABLED.value, disabled_reason=bindparam("set_reason"), updated_at=bindparam("now")
-    )
+    .where(webhook_endpoints.c.id == bindparam("endpoint_id"), is_in(webhook_endpoints.c.state, EndpointState.ENABLED))
+    .values(state=EndpointState.DISABLED.value, disabled_reason=bindparam("set_reason"), updated_at=bindparam("now"))
 )
 _OLD = (
     select(webhook_deliveries.c.id)
-    .where(
-        ~_pending, webhook_deliveries.c.created_at < bindparam("before"), webhook_deliveries.c.id < bindparam("below")
-    )
+    .where(~_pending, webhook_deliveries.c.created_at < bindparam("before"))
     .limit(bindparam("at_most"))
 )
 _FORGET = delete(webhook_deliveries).where(webhook_deliveries.c.id.in_(_OLD)).returning(webhook_deliveries.c.id)
@@ -155,7 +149,7 @@ def claim(lease_ms: int, at_once: int, now: int) -> Operation[Claimed | None]:
         return None
     until = now + lease_ms
     yield Do(_LEASE, {"delivery_id": rows[0][0], "until": until})
-    return Claimed(*rows[0], lease_until=until)
+    return Claimed(*rows[0], until)
 
 
 def settle(claimed: Claimed, outcome: Outcome, now: int) -> Operation[bool]:
@@ -189,8 +183,6 @@ def release_all() -> Operation[None]:
     yield Do(_RELEASE_ALL)
 
 
-def forget(before: int, below: str, at_most: int) -> Operation[int]:
-    """Delete finished deliveries made before that time, whose ids are below one of that time; how many."""
-    return len((yield Do(_FORGET, {"before": before, "below": below, "at_most": at_most})))
-
-
+def forget(before: int, at_most: int) -> Operation[int]:
+    """Delete finished deliveries made before that time; how many."""
+    return len((yield Do(_FORGET, {"before": before, "at_most": at_most})))

@@ -151,7 +151,8 @@ def _padded(ids: Sequence[str]) -> dict[str, str]:
 
 
 def _item(rows: Sequence[Row]) -> ItemRow:
-    return ItemRow(*rows[0][:_OF_ITEM], tuple(VariantRow(*row[_OF_ITEM:]) for row in rows))
+    media_id, media_type, duration, sources = rows[0][:_OF_ITEM]
+    return ItemRow(media_id, media_type, duration, sources, tuple(VariantRow(*row[_OF_ITEM:]) for row in rows))
 
 
 async def connection_totals(catalog: Catalog, org_id: str, connection_id: str) -> tuple[int, int, int]:

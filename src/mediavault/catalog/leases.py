@@ -167,7 +167,8 @@ def fail(claim: Claim, failure: Failure, now: int) -> Operation[None]:
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")
     reason = printable(failure.reason)
     if failure.tried_key is not None and held[0][0] != failure.tried_key:
-        event, columns = Event.RELEASED, {"run_at": now}
+        columns: dict[str, object] = {"run_at": now}
+        event = Event.RELEASED
     else:
         given = {"run_at": failure.run_at, "not_before": failure.not_before}
         event = failure.event

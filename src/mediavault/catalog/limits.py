@@ -184,6 +184,9 @@ def refuse(claim: Claim, reason: str, now: int) -> Operation[None]:
     Viewers may still ask the origin; it is tried again when the origin shows a new URL, or when somebody asks for it.
     """
     told = printable(reason)
+    # The variant, then the usage, then the events' number: everybody takes them in this order.
+    yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})
+    used = yield from usage.locked(claim.connection_id)
     yield from transitions.apply(
         claim.variant_id,
         Event.GIVEN_UP,
@@ -193,7 +196,6 @@ def refuse(claim: Claim, reason: str, now: int) -> Operation[None]:
         attempts=claim.attempts + 1,
         last_error=told,
     )
-    used = yield from usage.locked(claim.connection_id)
     media_id, label = (yield Do(_MEDIA_OF, {"variant_id": claim.variant_id}))[0]
     data: dict[str, object] = {
         "connectionId": claim.connection_id,

@@ -61,7 +61,7 @@ class Part:
     """Some media of a decision."""
 
     listed: Mapping[str, Listed] = field(default_factory=dict)
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
 
 
 _KEEP = ("last_seen_at", "fingerprint")
@@ -85,7 +85,9 @@ _LEAVE = delete(list_items).where(
     list_items.c.list_pk == bindparam("of_list"), list_items.c.media_pk == bindparam("of_media")
 )
 _NAME = (
-    update(lists).where(lists.c.id == bindparam("of_list")).values(name=bindparam("set_name"), type=bindparam("set_type"))
+    update(lists)
+    .where(lists.c.id == bindparam("of_list"))
+    .values(name=bindparam("set_name"), type=bindparam("set_type"))
 )
 _SYNCED = (
     update(lists)
@@ -151,11 +153,10 @@ def _changed(part: Part, entries: Entries, held: Held, now: int) -> set[str]:
     }
 
 
-def _purge(
-    of: ListOf, part: Part, entries: Entries, changed: set[str], held: Held, now: int
-) -> Operation[Done]:
+def _purge(of: ListOf, part: Part, entries: Entries, changed: set[str], held: Held, now: int) -> Operation[Done]:
     """What is gone is asked about once more: since the decision somebody may have pinned it, or another list got it."""
-    gone, freed = [], []
+    gone: list[str] = []
+    freed: list[str] = []
     for media_id in sorted({*part.plan.removed, *changed}):
         known = entries[media_id].known(held.pk, frozenset(), now) if media_id in entries else Known()
         if media_id not in changed and (known.pinned or known.owned_elsewhere):
@@ -168,54 +169,68 @@ def _purge(
     return Done(tuple(gone), tuple(freed))
 
 
+def sync_whole(
+    of: ListOf, part: Part, naming: Naming, *, baseline_at: int | None, reason: str, now: int
+) -> Operation[Done]:
+    """A sync in one transaction."""
+    done = yield from carry_out(of, part, baseline_at=baseline_at, reason=reason, now=now)
+    removed = len(done.removed_media)
+    yield from settle_sync(of, part, naming, removed, baseline_at=baseline_at, now=now)
+    return done
+
+
+def add_whole(
+    of: ListOf, part: Part, naming: Naming, *, baseline_at: int | None, reason: str, now: int
+) -> Operation[Done]:
+    """An add in one transaction."""
+    done = yield from carry_out(of, part, baseline_at=baseline_at, reason=reason, now=now)
+    yield from settle_add(of, part, naming, now)
+    return done
+
+
+def counts(part: Part, removed: int) -> dict[str, int]:
+    """What a sync answers and tells, in the contract's names."""
+    plan = part.plan
+    return {
+        "seen": len(part.listed),
+        "addedItems": len(plan.added),
+        "updatedItems": len(plan.updated),
+        "removedItems": removed,
+        "unchangedItems": len(plan.unchanged),
+        "adoptedItems": len(plan.adopted),
+        "notStorableItems": len(plan.not_storable),
+    }
+
+
 def settle_sync(
-    of: ListOf,
-    listed: Mapping[str, Listed],
-    plan: Plan,
-    told: Mapping[str, object],
-    naming: Naming,
-    *,
-    baseline_at: int | None,
-    now: int,
+    of: ListOf, part: Part, naming: Naming, removed: int, *, baseline_at: int | None, now: int
 ) -> Operation[None]:
     """The new baseline and the event `vault.list.synced`: the last step."""
     held = yield from _held(of, baseline_at, now)
     # A second sync within the same millisecond must have a baseline of its own: it is what a reading is held against.
     at = max(now, (baseline_at or 0) + 1)
     on_record = yield from list_state.members(held.pk)
-    entries = yield from list_state.entries(of, sorted({*listed, *on_record}))
-    shown = [media_id for media_id in sorted(listed) if media_id in entries]
-    yield from _enter(of, held, entries, listed, shown, plan.added, at, synced=True)
-    left = [media_id for media_id in on_record if media_id not in listed]
+    entries = yield from list_state.entries(of, sorted({*part.listed, *on_record}))
+    yield from _enter(of, held, entries, part, at, synced=True)
+    left = [media_id for media_id in on_record if media_id not in part.listed]
     yield from _many(_LEAVE, [{"of_list": held.pk, "of_media": entries[media_id].pk} for media_id in left])
     yield from _name(held.pk, naming)
     yield Do(_SYNCED, {"of_list": held.pk, "now": at})
-    yield from events.record(
-        of.org_id, event_types.LIST_SYNCED, dict(told), connection_id=of.connection_id, at=now
-    )
+    told: dict[str, object] = {"connectionId": of.connection_id, "listId": of.list_id, **counts(part, removed)}
+    yield from events.record(of.org_id, event_types.LIST_SYNCED, told, connection_id=of.connection_id, at=now)
 
 
-def settle_add(of: ListOf, listed: Mapping[str, Listed], plan: Plan, naming: Naming, now: int) -> Operation[None]:
+def settle_add(of: ListOf, part: Part, naming: Naming, now: int) -> Operation[None]:
     """The media are in the list, without being its baseline: an add removes nothing, now or by a later sync."""
     held = yield from list_state.hold(of, now)
-    entries = yield from list_state.entries(of, sorted(listed))
-    shown = [media_id for media_id in sorted(listed) if media_id in entries]
-    yield from _enter(of, held, entries, listed, shown, plan.added, now, synced=False)
+    entries = yield from list_state.entries(of, sorted(part.listed))
+    yield from _enter(of, held, entries, part, now, synced=False)
     yield from _name(held.pk, naming)
     yield Do(_ADDED, {"of_list": held.pk, "now": now})
 
 
-def _enter(
-    of: ListOf,
-    held: Held,
-    entries: Entries,
-    listed: Mapping[str, Listed],
-    shown: Sequence[str],
-    added: Sequence[str],
-    at: int,
-    *,
-    synced: bool,
-) -> Operation[None]:
+def _enter(of: ListOf, held: Held, entries: Entries, part: Part, at: int, *, synced: bool) -> Operation[None]:
+    listed, added = part.listed, frozenset(part.plan.added)
     rows = [
         {
             "list_pk": held.pk,
@@ -228,10 +243,11 @@ def _enter(
             "last_seen_at": at,
             "last_synced_at": at if synced else None,
         }
-        for media_id in shown
+        for media_id in sorted(listed)
+        if media_id in entries
     ]
     yield from _many(_SYNCED_ITEM if synced else _ADDED_ITEM, rows)
-    again = [{"of_list": held.pk, "of_media": entries[m].pk, "now": at} for m in added if m in entries]
+    again = [{"of_list": held.pk, "of_media": entries[m].pk, "now": at} for m in sorted(added) if m in entries]
     yield from _many(_ADDED_AGAIN, again)
 
 

@@ -1,4 +1,4 @@
-"""What a sync must know before it decides: the list's row, held, and the catalog's word on every media item concerned."""
+"""What a sync must know before it decides: the list's row, held, and what the catalog has of each media item."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -85,8 +85,7 @@ class Entry:
         return [
             label
             for label in sorted(wanted)
-            if label not in self.labels
-            or ((fresh or self.labels[label][0] in waiting) and not self.labels[label][2])
+            if label not in self.labels or ((fresh or self.labels[label][0] in waiting) and not self.labels[label][2])
         ]
 
 

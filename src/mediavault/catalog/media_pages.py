@@ -170,8 +170,8 @@ def _filters(shape: _Shape) -> list[ColumnElement[bool]]:
     ]
     for key in sorted(shape.bounded):
         column = _COLUMN[key]
-        ends = [bindparam(f"{key.value}_{end}", type_=column.type) for end in ("low", "high")]
-        filters.append(_Unindexed(column).between(*ends))
+        low, high = (bindparam(f"{key.value}_{end}", type_=column.type) for end in ("low", "high"))
+        filters.append(_Unindexed(column).between(low, high))
     if shape.by_content_type:
         filters.append(
             exists().where(
@@ -181,6 +181,6 @@ def _filters(shape: _Shape) -> list[ColumnElement[bool]]:
             )
         )
     if shape.by_source:
-        among = literal_column("','") + media.c.sources + literal_column("','")
+        among: ColumnElement[str] = literal_column("','") + media.c.sources + literal_column("','")
         filters.append(sql_cast(among, String).like(bindparam("source")))
     return filters

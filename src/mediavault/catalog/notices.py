@@ -53,9 +53,7 @@ _BEHIND = (
 )
 _TO_FAN_OUT = (
     select(webhook_endpoints.c.org_id, webhook_endpoints.c.event_types, webhook_endpoints.c.cursor_seq)
-    .where(
-        webhook_endpoints.c.id == bindparam("endpoint_id"), is_in(webhook_endpoints.c.state, EndpointState.ENABLED)
-    )
+    .where(webhook_endpoints.c.id == bindparam("endpoint_id"), is_in(webhook_endpoints.c.state, EndpointState.ENABLED))
     .with_for_update(skip_locked=True, key_share=True)
 )
 _PENDING_OF_ENDPOINT = (
@@ -73,7 +71,10 @@ _MOVE_CURSOR = (
     .values(cursor_seq=bindparam("set_cursor"))
 )
 _COLUMNS = tuple(webhook_deliveries.c[field.name] for field in fields(DeliveryRow))
-_MINE = (webhook_deliveries.c.endpoint_id == bindparam("endpoint_id"), webhook_deliveries.c.org_id == bindparam("of_org"))
+_MINE = (
+    webhook_deliveries.c.endpoint_id == bindparam("endpoint_id"),
+    webhook_deliveries.c.org_id == bindparam("of_org"),
+)
 _DELIVERY = select(*_COLUMNS).where(*_MINE, webhook_deliveries.c.id == bindparam("delivery_id"))
 _LOG = (
     select(*_COLUMNS)
@@ -98,9 +99,7 @@ _AGAIN = (
             webhook_deliveries.c.lease_until <= bindparam("now"),
         ),
     )
-    .values(
-        state=DeliveryState.PENDING.value, attempts=0, next_at=bindparam("now"), lease_until=0, delivered_at=None
-    )
+    .values(state=DeliveryState.PENDING.value, attempts=0, next_at=bindparam("now"), lease_until=0, delivered_at=None)
 )
 _WITHDRAW = delete(webhook_deliveries).where(
     *_MINE,

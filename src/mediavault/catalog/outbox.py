@@ -32,9 +32,12 @@ AFTER = (
 BY_ID = select(*_COLUMNS).where(_OF_ORG, outbox.c.id == bindparam("event_id"))
 _LATEST = select(organisations.c.event_seq).where(organisations.c.id == bindparam("of_org"))
 _OLDEST = select(func.min(outbox.c.seq)).where(_OF_ORG)
-_KEEPERS = select(organisations.c.id, organisations.c.event_seq).where(
-    organisations.c.event_seq > 0, organisations.c.id > bindparam("after")
-).order_by(organisations.c.id).limit(1)
+_KEEPERS = (
+    select(organisations.c.id, organisations.c.event_seq)
+    .where(organisations.c.event_seq > 0, organisations.c.id > bindparam("after"))
+    .order_by(organisations.c.id)
+    .limit(1)
+)
 _FIRST_YOUNG = select(func.min(outbox.c.seq)).where(_OF_ORG, outbox.c.created_at >= bindparam("before"))
 _SLOWEST = select(func.min(webhook_endpoints.c.cursor_seq)).where(
     webhook_endpoints.c.org_id == bindparam("of_org"), is_in(webhook_endpoints.c.state, EndpointState.ENABLED)

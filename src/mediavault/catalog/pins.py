@@ -43,10 +43,7 @@ _SET = (
     .returning(media.c.pinned_at, media.c.pinned_until, media.c.pin_reason)
 )
 _CLEAR = (
-    update(media)
-    .where(*_MINE)
-    .values(pinned_at=null(), pinned_until=null(), pin_reason=null())
-    .returning(media.c.id)
+    update(media).where(*_MINE).values(pinned_at=null(), pinned_until=null(), pin_reason=null()).returning(media.c.id)
 )
 
 

@@ -9,7 +9,7 @@ from mediavault.catalog import configuration, transitions
 from mediavault.catalog.configuration import Configured
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation, Row
-from mediavault.catalog.tables import is_in, media, variants
+from mediavault.catalog.tables import is_in, media, usage, variants
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.media import MediaType, Source
 from mediavault.domain.policy import Effect, Facts, Standing
@@ -71,16 +71,24 @@ _IDS = [f"v{position}" for position in range(_CHUNK)]
 #: The media rows are held too: a pin is either seen here, or waits until this is done.
 _HELD = _SELECT.where(variants.c.id.in_([bindparam(name) for name in _IDS])).with_for_update(key_share=True)
 
+_USED = select(usage.c.stored_bytes + usage.c.reserved_bytes).where(
+    usage.c.connection_id == bindparam("connection_id"), usage.c.org_id == bindparam("org_id")
+)
+
 #: A queued variant begins anew.
 _ANEW = {"attempts": 0, "crashes": 0}
 
 
-async def page(
-    catalog: Catalog, org_id: str, connection_id: str, status: Status, after: str, now: int
-) -> list[Found]:
+async def page(catalog: Catalog, org_id: str, connection_id: str, status: Status, after: str, now: int) -> list[Found]:
     """The next BATCH variants of a connection in that status, in the order of their ids."""
     values = {"org_id": org_id, "connection_id": connection_id, "after": after}
     return [_found(row, now) for row in await catalog.fetch_list(_PAGES[status], values)]
+
+
+async def used_bytes(catalog: Catalog, org_id: str, connection_id: str) -> int:
+    """Bytes that a connection has stored or promised: what its limit is about."""
+    rows = await catalog.fetch(_USED, {"org_id": org_id, "connection_id": connection_id})
+    return int(rows[0][0]) if rows else 0
 
 
 def enact(

@@ -90,7 +90,8 @@ def apply(
     before = _Before(*rows[0])
     values = {f"set_{name}": value for name, value in columns.items()}
     move = _move(event, frozenset(columns))
-    rows = yield Do(move, {"variant_id": variant_id, "at": at, "held_fence": fence, "because": reason, **values})
+    because = None if reason is None else printable(reason)
+    rows = yield Do(move, {"variant_id": variant_id, "at": at, "held_fence": fence, "because": because, **values})
     if not rows:
         raise LostRace(f"{variant_id} could not be {event}")
     moved = Moved(variant_id, before.org_id, before.connection_id, TRANSITIONS[event].target, rows[0][0])

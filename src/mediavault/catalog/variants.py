@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, case, select, update
+from sqlalchemy import bindparam, case, func, select, update
 
 from mediavault.catalog import transitions
 from mediavault.catalog.database import Catalog
@@ -32,7 +32,7 @@ class Variant:
     access_count: int
     stored_at: int | None
     version: str | None  #: ETag of the stored bytes
-    blob_id: str | None
+    blob_id: str | None  #: stored, or retained from before a removal
     sha256: str | None  #: hex, of the stored bytes
     origin_url: bytes  #: sealed
     origin_key: str
@@ -46,6 +46,12 @@ class Variant:
     organisation_settings: str
 
     @property
+    def has_older_bytes(self) -> bool:
+        """Whether it is fetched anew, or could not be, while the bytes from before its removal are still there."""
+        anew = self.status in {Status.PENDING, Status.STORING} or self.given_up
+        return anew and self.blob_id is not None
+
+    @property
     def given_up(self) -> bool:
         """Whether storing it failed for good: it is not queued again by itself until a new origin URL is seen."""
         return self.status == Status.EDGE_ONLY and self.attempts > 0
@@ -55,6 +61,8 @@ _BATCH = 100
 _IDS = [f"v{position}" for position in range(_BATCH)]
 
 
+#: Those of a variant that was purged because it changed upstream serve until the new ones are stored.
+_BYTES = func.coalesce(variants.c.blob_id, variants.c.retained_blob_id)
 _VARIANTS = (
     select(
         variants.c.id,
@@ -66,7 +74,7 @@ _VARIANTS = (
         media.c.sources,
         *(variants.c[name] for name in ("label", "status", "content_type", "size_bytes", "access_count", "stored_at")),
         variants.c.version,
-        variants.c.blob_id,
+        _BYTES,
         blobs.c.sha256,
         *(variants.c[name] for name in ("origin_url", "origin_key", "origin_expires_at", "not_before", "last_error")),
         variants.c.attempts,
@@ -78,9 +86,11 @@ _VARIANTS = (
     .join_from(variants, media, media.c.id == variants.c.media_pk)
     .join(connections, connections.c.id == variants.c.connection_id)
     .join(organisations, organisations.c.id == variants.c.org_id)
-    .outerjoin(blobs, blobs.c.id == variants.c.blob_id)
+    .outerjoin(blobs, blobs.c.id == _BYTES)
     .where(connections.c.disconnected_at.is_(None))
 )
+#: Every `Variant` of a connected connection, for other questions about them.
+VARIANTS = _VARIANTS
 _VARIANT = _VARIANTS.where(variants.c.id == bindparam("variant_id"))
 _EDGE_ONLY_OF = _VARIANTS.where(
     variants.c.id.in_([bindparam(name) for name in _IDS]), variants.c.status == Status.EDGE_ONLY.value

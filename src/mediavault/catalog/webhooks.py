@@ -48,9 +48,7 @@ _ENDPOINTS = (
 _COUNT = select(func.count()).select_from(webhook_endpoints).where(webhook_endpoints.c.org_id == bindparam("of_org"))
 #: Waits for whoever records an event now, so that "the present" is a committed number; makes creations queue up too.
 _PRESENT = (
-    select(organisations.c.event_seq)
-    .where(organisations.c.id == bindparam("of_org"))
-    .with_for_update(key_share=True)
+    select(organisations.c.event_seq).where(organisations.c.id == bindparam("of_org")).with_for_update(key_share=True)
 )
 _ADD = insert(webhook_endpoints).values({column: bindparam(column.name) for column in _COLUMNS})
 _SET = (

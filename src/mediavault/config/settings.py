@@ -12,6 +12,7 @@ from mediavault.storer.store_variant import StoreConfig
 from mediavault.storer.sweeps import SweepConfig
 from mediavault.storer.worker import WorkerConfig
 from mediavault.vault.filling import FillConfig
+from mediavault.vault.syncing import ListConfig
 
 
 class Role(StrEnum):
@@ -48,3 +49,4 @@ class Config:
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    lists: ListConfig = field(default_factory=ListConfig)

@@ -40,11 +40,22 @@ class Gone:
 Plan = FromStore | FromEdge | FromFill | FromOrigin | NotYet | Gone
 
 
-def plan(status: Status, *, edge_fresh_until: int | None, filling: bool, not_before: int, now: int) -> Plan:
-    """Choose the source. Times in Unix ms; `edge_fresh_until` is None where the edge has no copy."""
+def plan(
+    status: Status,
+    *,
+    edge_fresh_until: int | None,
+    filling: bool,
+    not_before: int,
+    now: int,
+    has_older_bytes: bool = False,
+) -> Plan:
+    """Choose the source. Times in Unix ms; `edge_fresh_until` is None where the edge has no copy.
+
+    `has_older_bytes`: the variant is fetched anew, and its bytes from before are still there to serve meanwhile.
+    """
     if status not in LIVE:
         return Gone()
-    if status is Status.STORED:
+    if status is Status.STORED or has_older_bytes:
         return FromStore()
     if edge_fresh_until is not None and now < edge_fresh_until:
         return FromEdge()

@@ -182,6 +182,11 @@ def _moments(name: str, text: str) -> tuple[int, int]:
     return -(-microseconds // 1000), microseconds // 1000
 
 
+def read_moment(name: str, text: str) -> int:
+    """An ISO 8601 time as the first millisecond not before it. Raises InvalidRequest."""
+    return _moments(name, text)[0]
+
+
 def _microseconds(text: str) -> int | None:
     """Since the epoch. A date alone is its midnight, a time without zone is UTC; a `+` may have become a space."""
     found = _MOMENT.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Signatures of a webhook delivery: Standard Webhooks (Svix) and the older `OFAuth-Signature` (contract.md, "Webhooks").
+"""Signatures of a delivery: Standard Webhooks (Svix) and the older `OFAuth-Signature` (contract.md, "Webhooks").
 
 While a secret is being rotated both are used: a receiver takes the delivery when one of the signatures fits.
 """
@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-SECRET_PREFIX = "whsec_"
+SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with
 
 
 def secret_text(key: bytes) -> str:

@@ -166,6 +166,7 @@ class MediaHost:
             filling=self.filling.running(variant.id) is not None,
             not_before=variant.not_before,
             now=self.now(),
+            has_older_bytes=variant.has_older_bytes,
         )
         match chosen:
             case Gone():

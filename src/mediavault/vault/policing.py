@@ -1,10 +1,9 @@
 """Policing: what a change of policy does to what a connection has, at once; and what it would do."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from mediavault.catalog import items, limits, policy_scan
+from mediavault.catalog import limits, policy_scan
 from mediavault.catalog.configuration import Change, Configured
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.policy_scan import BATCH, Found, Judge
@@ -33,10 +32,14 @@ class Outcome:
 
     def add(self, done: Effect, size_bytes: int, *, size_known: bool = True) -> None:
         """One variant more."""
-        share = self.shares.setdefault((done.event, done.code, done.reason), Share())
+        share = self.share_of(done)
         share.variants += 1
         share.known_bytes += size_bytes if size_known else 0
         share.unknown_sizes += not size_known
+
+    def share_of(self, done: Effect) -> Share:
+        """What the rule of that effect has done so far."""
+        return self.shares.setdefault((done.event, done.code, done.reason), Share())
 
     def include(self, other: "Outcome") -> None:
         """Another connection's outcome with this one's."""
@@ -68,9 +71,10 @@ def is_affected(change: Change) -> bool:
     return stored or policy_of(change.before) != policy_of(change.after)
 
 
-def limit_reason(limit_bytes: int) -> str:
+def limit_reason(settings: VaultSettings) -> str:
     """Why a lowered limit removes."""
-    return f"over the storage limit of {limit_bytes} bytes"
+    strategy = settings.storage_limit_purge_strategy
+    return f"evicted by {strategy} for the storage limit of {settings.storage_limit_bytes} bytes"
 
 
 class Policing:
@@ -114,17 +118,83 @@ class Policing:
                     asked = effect(before, after, each.standing, now)
                     if asked is not None:
                         size_bytes = each.standing.size_bytes
-                        outcome.add(asked, size_bytes, size_known=_is_known(each.standing))
+                        outcome.add(asked, size_bytes, size_known=_is_known(asked, size_bytes))
                         if asked.event is Event.REMOVED:
                             gone.add(each.id)
         if _limits_anew(before, after):
             await self._forecast_room(org_id, connection_id, after.settings, outcome, gone, now)
         return outcome
 
-    async def _pages(self, org_id: str, connection_id: str, status: Status, now: int):  # type: ignore[no-untyped-def]
+    async def _pages(self, org_id: str, connection_id: str, status: Status, now: int) -> AsyncIterator[list[Found]]:
         last = ""
         while found := await policy_scan.page(self._catalog, org_id, connection_id, status, last, now):
             yield found
             if len(found) < BATCH:
                 return
             last = found[-1].id
+
+    async def _enact(
+        self, org_id: str, connection_id: str, variant_ids: Sequence[str], judge: Judge, outcome: Outcome, now: int
+    ) -> None:
+        for done in await self._catalog.run(policy_scan.enact, org_id, connection_id, variant_ids, judge, now):
+            outcome.add(done.effect, done.size_bytes, size_known=_is_known(done.effect, done.size_bytes))
+            if done.effect.event is Event.REMOVED:
+                self._forget_copy(done.variant_id)
+
+    async def _make_room(
+        self, org_id: str, connection_id: str, settings: VaultSettings, outcome: Outcome, now: int
+    ) -> None:
+        limit, strategy = settings.storage_limit_bytes, settings.storage_limit_purge_strategy
+        reason = limit_reason(settings)
+        while True:
+            removed = await self._catalog.run(
+                limits.make_room,
+                org_id,
+                connection_id,
+                limit_bytes=limit,
+                strategy=strategy,
+                incoming_bytes=0,
+                reason=reason,
+                now=now,
+                at_most=BATCH,
+            )
+            if not removed.variant_ids:
+                return
+            evicted = Effect(Event.REMOVED, Rule.STORAGE_LIMIT, reason)
+            outcome.share_of(evicted).variants += len(removed.variant_ids)
+            outcome.share_of(evicted).known_bytes += removed.freed_bytes
+            for variant_id in removed.variant_ids:
+                self._forget_copy(variant_id)
+
+    async def _forecast_room(
+        self, org_id: str, connection_id: str, settings: VaultSettings, outcome: Outcome, gone: set[str], now: int
+    ) -> None:
+        """The eviction's choice, among what the rules before it would leave."""
+        used = await policy_scan.used_bytes(self._catalog, org_id, connection_id)
+        excess = used - outcome.of(Event.REMOVED).known_bytes - settings.storage_limit_bytes
+        if excess <= 0:
+            return
+        left: list[Candidate] = []
+        async for found in self._pages(org_id, connection_id, Status.STORED, now):
+            for each in found:
+                if each.id not in gone and each.standing.stored_at is not None:
+                    standing = each.standing
+                    left.append(Candidate(each.id, standing.size_bytes, each.standing.stored_at, standing.pinned))
+        evicted = Effect(Event.REMOVED, Rule.STORAGE_LIMIT, limit_reason(settings))
+        for candidate in choose(left, settings.storage_limit_purge_strategy, excess):
+            outcome.add(evicted, candidate.size_bytes)
+
+
+def _is_known(done: Effect, size_bytes: int) -> bool:
+    """Whether the size is one that was measured: of what was never fetched nobody knows it."""
+    return done.event is Event.REMOVED or size_bytes > 0
+
+
+def _limits_anew(before: Policy, after: Policy) -> bool:
+    """Whether a limit holds that did not hold like this before."""
+
+    def limit(policy: Policy) -> tuple[object, ...]:
+        settings = policy.settings
+        return policy.enabled, settings.storage_limit_bytes, settings.storage_limit_purge_strategy
+
+    return after.enabled and after.settings.storage_limit_bytes > 0 and limit(before) != limit(after)
