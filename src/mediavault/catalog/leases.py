@@ -161,7 +161,7 @@ class Failure:
 
 
 def fail(claim: Claim, failure: Failure, now: int) -> Operation[None]:
-    """End a claim with a failure; one of an old URL costs nothing when a new one was seen meanwhile. Raises LostRace."""
+    """End a claim with a failure; one of an old URL costs nothing once a new one was seen. Raises LostRace."""
     held = yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})
     if not held:
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")

@@ -76,6 +76,9 @@ _MINE = (
     webhook_deliveries.c.org_id == bindparam("of_org"),
 )
 _DELIVERY = select(*_COLUMNS).where(*_MINE, webhook_deliveries.c.id == bindparam("delivery_id"))
+_ENDPOINT_OF = select(webhook_deliveries.c.endpoint_id).where(
+    webhook_deliveries.c.id == bindparam("delivery_id"), webhook_deliveries.c.org_id == bindparam("of_org")
+)
 _LOG = (
     select(*_COLUMNS)
     .where(*_MINE, webhook_deliveries.c.id < bindparam("before"))
@@ -176,6 +179,12 @@ async def log(
     else:
         rows = await catalog.fetch_list(_LOG_BY_STATE, values | {"state": state})
     return [DeliveryRow(*row) for row in rows]
+
+
+async def endpoint_of(catalog: Catalog, org_id: str, delivery_id: str) -> str | None:
+    """Whose delivery it is, within the organisation."""
+    rows = await catalog.fetch(_ENDPOINT_OF, {"of_org": org_id, "delivery_id": delivery_id})
+    return rows[0][0] if rows else None
 
 
 def send_test(org_id: str, endpoint_id: str, now: int) -> Operation[DeliveryRow]:

@@ -45,7 +45,7 @@ class Sweeps:
             await asyncio.sleep(self._config.every_seconds)
 
     async def sweep(self) -> None:
-        """One round: leases, intents, media past their time, bytes past the undo window, doomed bytes, staging files."""
+        """One round: leases, intents, media past their time, bytes past the undo window, doomed ones, staging files."""
         reclaimed = await self._catalog.run(leases.reclaim, self._now())
         if reclaimed:
             logger().info(Events.RECLAIMED, variants=reclaimed)

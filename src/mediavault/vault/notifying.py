@@ -9,19 +9,28 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from mediavault.catalog import notices, webhooks
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_id
-from mediavault.catalog.notices import DeliveryRow
 from mediavault.catalog.tables import DeliveryState, EndpointState
 from mediavault.catalog.webhooks import EndpointRow
 from mediavault.domain import event_types, webhook_signing
-from mediavault.domain.times import HOUR, Now, iso8601
+from mediavault.domain.times import HOUR, Now
 from mediavault.errors import AddressDenied, InvalidRequest, NotFound
 from mediavault.origin.addresses import AllowList, check
 from mediavault.vault.sealing import Sealer
+from mediavault.vault.webhook_messages import (
+    DeliveryView,
+    EndpointChange,
+    EndpointRequest,
+    EndpointSecretView,
+    EndpointView,
+    delivery_view,
+    view,
+    with_secret,
+)
 
 MOST_ENDPOINTS = 20
 MOST_OVERLAP_HOURS = 7 * 24
@@ -34,60 +43,6 @@ _URL = re.compile(r"https?://[^\x00-\x20\x7f-\U0010ffff\\@#<>\"{}|^`]{1,2000}", 
 
 ENDPOINT_STATES = tuple(state.value for state in EndpointState)
 DELIVERY_STATES = tuple(state.value for state in DeliveryState)
-
-
-class EndpointView(msgspec.Struct, frozen=True, rename="camel"):
-    """An endpoint as its owner sees it."""
-
-    id: str
-    url: str
-    description: str | None
-    event_types: list[str] | None  #: None: those that are told by default
-    state: str
-    disabled_reason: str | None
-    previous_secret_until: str | None  #: until when the secret before this one signs too
-    created_at: str
-    updated_at: str
-
-
-class EndpointSecretView(EndpointView, frozen=True, rename="camel"):
-    """The same at the moment when its secret is made."""
-
-    secret: str
-
-
-class DeliveryView(msgspec.Struct, frozen=True, rename="camel"):
-    """A line of the delivery log."""
-
-    id: str
-    endpoint_id: str
-    event_id: str
-    event_type: str
-    connection_id: str | None
-    state: str
-    attempts: int
-    next_attempt_at: str | None
-    last_status: int | None
-    last_error: str | None
-    delivered_at: str | None
-    created_at: str
-
-
-class EndpointRequest(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of `POST /v2/webhooks/endpoints`."""
-
-    url: str
-    event_types: list[str] | None = None
-    description: str | None = None
-
-
-class EndpointChange(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of `PATCH /v2/webhooks/endpoints/{id}`: what is left out stays as it is."""
-
-    url: str | UnsetType = UNSET
-    event_types: list[str] | UnsetType | None = UNSET
-    description: str | UnsetType | None = UNSET
-    state: str | UnsetType = UNSET
 
 
 class Notifying:
@@ -117,7 +72,7 @@ class Notifying:
             created_at=now,
             updated_at=now,
         )
-        return _with_secret(await self._catalog.run(webhooks.create, row, MOST_ENDPOINTS), secret, now)
+        return with_secret(await self._catalog.run(webhooks.create, row, MOST_ENDPOINTS), secret, now)
 
     async def listed(self, org_id: str) -> list[EndpointView]:
         """Every endpoint, oldest first."""
@@ -160,12 +115,12 @@ class Notifying:
             until = now + int(overlap_hours * HOUR)
         sealed = self._sealer.seal(secret.encode(), secret_place(org_id, endpoint_id))
         await self._catalog.run(webhooks.rotate, before, sealed, previous, until, now)
-        return _with_secret(replace(before, previous_secret_until=until, updated_at=now), secret, now)
+        return with_secret(replace(before, previous_secret_until=until, updated_at=now), secret, now)
 
     async def send_test(self, org_id: str, endpoint_id: str) -> DeliveryView:
         """Send an event of no consequence. Raises NotFound, Conflict."""
         row = await self._catalog.run(notices.send_test, org_id, _endpoint_id(endpoint_id), self._now())
-        return _delivery_view(row)
+        return delivery_view(row)
 
     async def log(
         self, org_id: str, endpoint_id: str, state: str | None, cursor: str | None, limit: int
@@ -178,15 +133,17 @@ class Notifying:
         await self._own(org_id, endpoint_id)
         rows = await notices.log(self._catalog, org_id, endpoint_id, state, cursor or notices.LAST, limit + 1)
         shown = rows[:limit]
-        return [_delivery_view(row) for row in shown], shown[-1].id if len(rows) > limit else None
+        return [delivery_view(row) for row in shown], shown[-1].id if len(rows) > limit else None
 
-    async def redeliver(self, org_id: str, endpoint_id: str, delivery_id: str) -> DeliveryView:
+    async def redeliver(self, org_id: str, delivery_id: str) -> DeliveryView:
         """Send a delivery again. Raises NotFound, Conflict."""
-        endpoint_id = _endpoint_id(endpoint_id)
         if not _DELIVERY_ID.fullmatch(delivery_id):
             raise NotFound("Webhook delivery not found")
+        endpoint_id = await notices.endpoint_of(self._catalog, org_id, delivery_id)
+        if endpoint_id is None:
+            raise NotFound("Webhook delivery not found")
         row = await self._catalog.run(notices.redeliver, org_id, endpoint_id, delivery_id, self._now())
-        return _delivery_view(row)
+        return delivery_view(row)
 
     async def replay(self, org_id: str, endpoint_id: str, event_id: str, *, and_later: bool) -> int:
         """Tell of a kept event again, or of it and all behind it; how many. Raises NotFound, Conflict."""
@@ -228,45 +185,6 @@ def secret_place(org_id: str, endpoint_id: str) -> tuple[str, ...]:
 def previous_secret_place(org_id: str, endpoint_id: str) -> tuple[str, ...]:
     """Where the secret before it lies."""
     return ("webhook_endpoints", "previous_secret", org_id, endpoint_id)
-
-
-def view(row: EndpointRow, now: int) -> EndpointView:
-    """An endpoint without its secrets."""
-    until = row.previous_secret_until
-    return EndpointView(
-        id=row.id,
-        url=row.url,
-        description=row.description,
-        event_types=None if row.event_types is None else msgspec.json.decode(row.event_types),
-        state=row.state,
-        disabled_reason=row.disabled_reason,
-        previous_secret_until=None if until is None or until <= now else iso8601(until),
-        created_at=iso8601(row.created_at),
-        updated_at=iso8601(row.updated_at),
-    )
-
-
-def _with_secret(row: EndpointRow, secret: str, now: int) -> EndpointSecretView:
-    shown = msgspec.structs.asdict(view(row, now))
-    return EndpointSecretView(**shown, secret=secret)
-
-
-def _delivery_view(row: DeliveryRow) -> DeliveryView:
-    is_pending = row.state == DeliveryState.PENDING.value
-    return DeliveryView(
-        id=row.id,
-        endpoint_id=row.endpoint_id,
-        event_id=row.event_id,
-        event_type=row.type,
-        connection_id=row.connection_id or None,
-        state=row.state,
-        attempts=row.attempts,
-        next_attempt_at=iso8601(row.next_at) if is_pending else None,
-        last_status=row.last_status,
-        last_error=row.last_error,
-        delivered_at=None if row.delivered_at is None else iso8601(row.delivered_at),
-        created_at=iso8601(row.created_at),
-    )
 
 
 def _new_secret() -> str:
