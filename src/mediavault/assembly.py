@@ -12,12 +12,14 @@ from mediavault.api.account import Account
 from mediavault.api.application import Application
 from mediavault.api.control import Control
 from mediavault.api.documentation import Documentation
+from mediavault.api.event_stream import EventStream
 from mediavault.api.explain import Explain
 from mediavault.api.keeping import Keeping
 from mediavault.api.lists import Lists
 from mediavault.api.media import Media
 from mediavault.api.older import Older
 from mediavault.api.settings import SettingsEndpoints
+from mediavault.api.webhooks import Webhooks
 from mediavault.blobs.disk import DiskBlobs
 from mediavault.catalog import leases
 from mediavault.catalog.database import Catalog, open_catalog, sqlite_path
@@ -31,6 +33,7 @@ from mediavault.origin.access_api import AccessApi
 from mediavault.origin.client import GuardedClient
 from mediavault.origin.pacing import Pacing
 from mediavault.serving.media_host import MediaHost
+from mediavault.storer.deliveries import Deliveries
 from mediavault.storer.store_variant import StoreVariant
 from mediavault.storer.sweeps import Sweeps
 from mediavault.storer.worker import Worker
@@ -43,10 +46,12 @@ from mediavault.vault.connecting import Connecting
 from mediavault.vault.counting import Counting
 from mediavault.vault.explaining import Explaining
 from mediavault.vault.filling import Filling
+from mediavault.vault.following import Following
 from mediavault.vault.identifying import Identifying
 from mediavault.vault.list_contents import ListContents
 from mediavault.vault.list_reading import ListReader
 from mediavault.vault.listing import Listing
+from mediavault.vault.notifying import Notifying
 from mediavault.vault.observing import Observing
 from mediavault.vault.pinning import Pinning
 from mediavault.vault.policing import Policing
@@ -146,6 +151,8 @@ class Vault:
     syncing: Syncing
     worker: Worker
     sweeps: Sweeps
+    deliveries: Deliveries
+    stream: EventStream
     client: GuardedClient
     now: Now
     _counting: list[asyncio.Task[None]] = field(default_factory=list)
@@ -159,12 +166,17 @@ class Vault:
             # This folder's storer is this process now, so what the folder's storer held is held by a dead one.
             holder = self.foundation.folder.storer_id()
             await self.foundation.catalog.run(leases.reclaim, self.now(), holder)
-            self._storing = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.sweeps.run())]
+            self._storing = [asyncio.create_task(each.run()) for each in (self.worker, self.sweeps, self.deliveries)]
 
     async def drain(self) -> None:
-        """No new claims, no sweeps; running stores may end within the drain time. Media are served all the while."""
+        """No new claims, no sweeps; stores and deliveries under way may end within the drain time.
+
+        Media are served all the while; event streams end.
+        """
+        self.stream.end()
         await _cancelled(self._storing)
-        await self.worker.drain(self.config.drain_seconds)
+        seconds = self.config.drain_seconds
+        await asyncio.gather(self.worker.drain(seconds), self.deliveries.drain(seconds))
 
     async def stop(self) -> None:
         """Drain, cut the fills, flush the counts last. Nothing may be served any more."""
@@ -237,6 +249,9 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
     settings = Settings(catalog, Policing(catalog, edge.drop, worker.wake, now), now)
     explain = Explain(authorising, connecting, Explaining(catalog, config.sweep.undo_window_ms, now))
     routes = [*SettingsEndpoints(authorising, settings).routes(), *explain.routes(), *routes]
+    stream = EventStream(authorising, Following(catalog))
+    webhooks = Webhooks(authorising, Notifying(catalog, sealer, now, config.client.allow))
+    routes = [*webhooks.routes(), *stream.routes(), *routes]
     readiness = Readiness(catalog, blobs)
     return Vault(
         config=config,
@@ -249,6 +264,8 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
         syncing=syncing,
         worker=worker,
         sweeps=Sweeps(catalog, blobs, edge, now, config.sweep),
+        deliveries=Deliveries(catalog, client, sealer, now, config.deliveries),
+        stream=stream,
         client=client,
         now=now,
     )

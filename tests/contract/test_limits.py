@@ -1,7 +1,7 @@
 """The storage limit, retention and pins in the catalog, on both engines."""
 
 import asyncio
-from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,6 +9,8 @@ import pytest
 from fakes.catalog_rows import HOUR, NOW, Tenant, broken_invariants, bytes_of, row, rows, tenant
 from mediavault.catalog import blob_rows, leases, limits, pins, retention
 from mediavault.catalog.database import Catalog
+from mediavault.catalog.removals import Removed
+from mediavault.domain.lifecycle import Event
 from mediavault.domain.settings import VaultSettings
 from mediavault.errors import LimitReached, RoomPromised
 
@@ -140,7 +142,9 @@ async def test_retention_and_access_expiry_remove_what_is_past_them_and_spare_pi
     for media_id, at in (("old", NOW), ("pinned", NOW), ("new", NOW + 2 * DAY)):
         await store(owner, media_id, 100, folded(), at)
     await catalog.run(pins.pin, owner.org_id, owner.connection_id, "pinned", "evidence", None, NOW)
-    expire = partial(catalog.run, retention.expire_some, owner.org_id, owner.connection_id)
+
+    async def expire(fold: Any, now: int) -> Removed:
+        return await catalog.run(retention.expire_some, owner.org_id, owner.connection_id, fold, now)
 
     for fold in (folded(retention_days=3), folded(access_expiry_days=3)):
         assert (await expire(fold, NOW + 3 * DAY - 1)).variant_ids == ()
@@ -157,7 +161,7 @@ async def test_a_failure_of_an_old_url_costs_nothing_once_a_new_one_was_seen(cat
     claim = await owner.claim()
     tried = (await row(catalog, "variants"))["origin_key"]
     await owner.variant("a", key="k2")
-    failure = leases.Failure(leases.Event.GIVEN_UP, "403\0", tried, 1, not_before=NOW + HOUR)
+    failure = leases.Failure(Event.GIVEN_UP, "403\0", tried, 1, not_before=NOW + HOUR)
 
     await catalog.run(leases.fail, claim, failure, NOW)
 

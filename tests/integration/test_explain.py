@@ -52,7 +52,7 @@ async def test_what_was_never_seen_is_not_found(vault: RunningVault):
 async def test_the_published_models_take_the_answers(vault: RunningVault):
     connection = await vault.connect()
     path = f"/v2/account/connections/{connection}/settings"
-    body = {"vaultPlus": {"settings": {"retentionDays": 2.0}}}
+    body: dict[str, object] = {"vaultPlus": {"settings": {"retentionDays": 2.0}}}
     changed = await vault.call("PATCH", path, json=body)
     models.V2AccountConnectionsConnectionIdSettingsPatchResponse.model_validate(changed.json)
     models.V2AccountConnectionsConnectionIdSettingsGetResponse.model_validate((await vault.call("GET", path)).json)

@@ -39,7 +39,7 @@ class Upstream:
             await send({"type": "lifespan.shutdown.complete"})
             return
         if scope["path"].endswith("/self"):
-            body = {"id": 7, "username": "nova", "name": "Nova"}
+            body: object = {"id": 7, "username": "nova", "name": "Nova"}
         elif scope["path"].endswith("/lists"):
             body = {"list": [{"id": 5, "name": "Five", "type": "custom"}], "hasMore": False}
         else:

@@ -53,7 +53,12 @@ async def test_a_patch_merges_and_null_clears(vault: RunningVault):
 
 async def test_two_patches_at_once_lose_nothing_of_each_other(vault: RunningVault):
     connection = await vault.connect()
-    fields = [{"retentionDays": 3}, {"cacheAudio": False}, {"accessExpiryDays": 9}, {"autoCachePosts": True}]
+    fields: list[dict[str, object]] = [
+        {"retentionDays": 3},
+        {"cacheAudio": False},
+        {"accessExpiryDays": 9},
+        {"autoCachePosts": True},
+    ]
     await asyncio.gather(*(change(vault, connection, {"settings": field}) for field in fields))
     merged = {name: value for field in fields for name, value in field.items()}
     assert (await shown(vault, connection))["settingsOverrides"] == merged
@@ -124,7 +129,7 @@ async def test_turning_vault_plus_off_removes_nothing(vault: RunningVault):
 async def test_defaults_reach_connections_unless_overridden_and_apply_clears_only_what_is_patched(vault: RunningVault):
     first, second = await vault.connect(AURORA), await vault.connect(CORAL)
     await change(vault, first, {"settings": {"retentionDays": 7, "cacheAudio": False}})
-    body = {"vaultPlus": {"defaultSettings": {"retentionDays": 3}}}
+    body: dict[str, dict[str, object]] = {"vaultPlus": {"defaultSettings": {"retentionDays": 3}}}
     answer = await vault.call("PATCH", ORGANISATION, json=body)
     check_answer(answer, "PATCH", ORGANISATION)
     assert answer.json["broadcastResult"] == {"affectedConnections": 1, "purgeResults": []}

@@ -8,6 +8,7 @@ from mediavault.catalog.database import CatalogConfig
 from mediavault.edge.cache import EdgeConfig
 from mediavault.origin.client import ClientConfig
 from mediavault.origin.pacing import PaceConfig
+from mediavault.storer.deliveries import DeliveryConfig
 from mediavault.storer.store_variant import StoreConfig
 from mediavault.storer.sweeps import SweepConfig
 from mediavault.storer.worker import WorkerConfig
@@ -50,3 +51,4 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     lists: ListConfig = field(default_factory=ListConfig)
+    deliveries: DeliveryConfig = field(default_factory=DeliveryConfig)

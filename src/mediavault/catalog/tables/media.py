@@ -113,7 +113,9 @@ Index("ix_variants_connection", variants.c.connection_id, variants.c.status, var
 partial_index("ix_variants_blob", "blob_id IS NOT NULL", variants.c.blob_id)
 partial_index("ix_variants_retained_blob", "retained_blob_id IS NOT NULL", variants.c.retained_blob_id)
 partial_index("ix_variants_stored", "status = 'stored'", variants.c.connection_id, variants.c.stored_at, variants.c.id)
-partial_index("ix_variants_by_size", "status = 'stored'", variants.c.connection_id, variants.c.size_bytes, variants.c.id)
+partial_index(
+    "ix_variants_by_size", "status = 'stored'", variants.c.connection_id, variants.c.size_bytes, variants.c.id
+)
 partial_index("ix_variants_by_view", "status = 'stored'", variants.c.connection_id, variants.c.last_accessed_at)
 partial_index(
     "ix_variants_at_risk",
