@@ -237,21 +237,16 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
     syncing = Syncing(catalog, reader, edge, worker.wake, now, config.lists)
     lists = Lists(authorising, connecting, ListContents(catalog, reading), syncing)
     older = Older(authorising, connecting, reading, listing, removing, Identifying(catalog), syncing)
-    keeping = Keeping(
-        authorising,
-        connecting,
-        Restoring(catalog, edge, now, config.sweep.undo_window_ms),
-        Pinning(catalog, now),
-        AtRisk(catalog, now),
-    )
+    restoring = Restoring(catalog, edge, now, config.sweep.undo_window_ms)
+    keeping = Keeping(authorising, connecting, restoring, Pinning(catalog, now), AtRisk(catalog, now))
     # The ids of older paths come last.
     routes = [*keeping.routes(), *account.routes(), *documentation.routes(), *lists.routes(), *older.routes()]
     settings = Settings(catalog, Policing(catalog, edge.drop, worker.wake, now), now)
     explain = Explain(authorising, connecting, Explaining(catalog, config.sweep.undo_window_ms, now))
     routes = [*SettingsEndpoints(authorising, settings).routes(), *explain.routes(), *routes]
     stream = EventStream(authorising, Following(catalog))
-    webhooks = Webhooks(authorising, Notifying(catalog, sealer, now, config.client.allow))
-    routes = [*webhooks.routes(), *stream.routes(), *routes]
+    webhooks = Webhooks(authorising, Notifying(catalog, sealer, now, config.client.allow)).routes()
+    routes = [*webhooks, *stream.routes(), *routes]
     readiness = Readiness(catalog, blobs)
     return Vault(
         config=config,

@@ -117,7 +117,6 @@ NO_ROUTES = [
     ("GET", "/v2/vault-plus/media/"),
     ("DELETE", "/v2/vault-plus/media/"),
     ("DELETE", "/v2/vault-plus/media//"),
-    ("DELETE", "/v2/vault-plus/media"),
     ("GET", "/v2/vault-plus/media/1/"),
     ("GET", "/v2/vault-plus/media/1/2"),
     ("GET", "/v2/vault-plus/media/1%2F2"),

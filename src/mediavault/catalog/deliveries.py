@@ -149,7 +149,7 @@ def claim(lease_ms: int, at_once: int, now: int) -> Operation[Claimed | None]:
         return None
     until = now + lease_ms
     yield Do(_LEASE, {"delivery_id": rows[0][0], "until": until})
-    return Claimed(*rows[0], until)
+    return Claimed(*(*rows[0], until))
 
 
 def settle(claimed: Claimed, outcome: Outcome, now: int) -> Operation[bool]:

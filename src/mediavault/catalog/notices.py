@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, null, or_, select, update
 
 from mediavault.catalog import outbox, webhooks
 from mediavault.catalog.database import Catalog
@@ -102,7 +102,7 @@ _AGAIN = (
             webhook_deliveries.c.lease_until <= bindparam("now"),
         ),
     )
-    .values(state=DeliveryState.PENDING.value, attempts=0, next_at=bindparam("now"), lease_until=0, delivered_at=None)
+    .values(state=DeliveryState.PENDING.value, attempts=0, next_at=bindparam("now"), lease_until=0, delivered_at=null())
 )
 _WITHDRAW = delete(webhook_deliveries).where(
     *_MINE,

@@ -7,7 +7,7 @@ the order of their commits, so nothing can appear behind a cursor.
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, null, select, update
 
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation
@@ -78,7 +78,7 @@ _ROTATE = (
 _FORGET_SECRETS = (
     update(webhook_endpoints)
     .where(webhook_endpoints.c.previous_secret_until <= bindparam("now"))
-    .values(previous_secret=None, previous_secret_until=None)
+    .values(previous_secret=null(), previous_secret_until=null())
 )
 _DELETE_DELIVERIES = delete(webhook_deliveries).where(webhook_deliveries.c.endpoint_id == bindparam("endpoint_id"))
 _DELETE = delete(webhook_endpoints).where(*_MINE)

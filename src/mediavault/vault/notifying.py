@@ -39,7 +39,8 @@ _ENDPOINT_ID = re.compile(r"we_[0-9a-f]{32}", re.ASCII)
 _DELIVERY_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _EVENT_ID = re.compile(r"evt_[0-9a-f]{32}", re.ASCII)
 #: Visible ASCII without what some client reads as another host, and without credentials.
-_URL = re.compile(r"https?://[^\x00-\x20\x7f-\U0010ffff\\@#<>\"{}|^`]{1,2000}", re.IGNORECASE)
+#: The scheme alone in any case: letters such as "k" have relatives outside ASCII, which would refuse them.
+_URL = re.compile(r"(?i:https?)://[^\x00-\x20\x7f-\U0010ffff\\@#<>\"{}|^`]{1,2000}")
 
 ENDPOINT_STATES = tuple(state.value for state in EndpointState)
 DELIVERY_STATES = tuple(state.value for state in DeliveryState)
