@@ -34,6 +34,12 @@ MEANT = {
 }
 
 
+#: A stream of events has no end to wait for; `tests/integration/test_event_stream.py` has its tests.
+ENDLESS = "followEvents"
+#: Which event types there are, which events are kept and that a pin ends in the future, a schema does not say.
+CHOOSY = ["pinMedia", "createWebhookEndpoint", "changeWebhookEndpoint", "replayWebhookEvents"]
+
+
 @dataclass
 class Seeded:
     """What the operations are asked about."""
@@ -114,6 +120,7 @@ def configuration(seeded: Seeded, document: Any) -> str:
             section(operations(document, tag="Access"), None, **UPSTREAM_MAY_FAIL),
             section(["readMedia", "describeMedia"], None, **CONDITIONS_MAY_FAIL),
             section(operations(document, parameter="cursor"), None, **CURSORS_ARE_REFUSED),
+            section(CHOOSY, None, **CURSORS_ARE_REFUSED),
         ]
     )
 
@@ -137,10 +144,15 @@ async def schemathesis(folder: Path, settings: str, document: Any, *arguments: s
 
 
 async def served_document(vault: RunningVault) -> Any:
-    """As the vault serves it; but that the only upstream there is to name is the sandbox."""
+    """As the vault serves it; but that the only upstream and receiver there is to name is the sandbox.
+
+    A vault dials what it is told to: made-up URLs would lead off this machine.
+    """
     document = (await vault.ask("GET", vault.api_url + "/openapi.json")).json
     upstream = document["components"]["schemas"]["UpstreamGiven"]["properties"]
     upstream |= {"baseUrl": {"const": vault.platform_url}, "headers": {"const": {}}}
+    for name in ("WebhookEndpointRequest", "WebhookEndpointChange"):
+        document["components"]["schemas"][name]["properties"]["url"] = {"const": vault.platform_url + "/hook"}
     return document
 
 
@@ -154,12 +166,13 @@ async def test_every_operation_is_as_the_document_says(vault: RunningVault, tmp_
     chosen = "--include-tag" if host == "media" else "--exclude-tag"
     url = str(vault.served.media_url) if host == "media" else vault.api_url
     written, report = await schemathesis(
-        tmp_path, configuration(seeded, document), document, chosen, "Media host", "--url", url
+        *(tmp_path, configuration(seeded, document), document, chosen, "Media host", "--url", url),
+        *("--exclude-operation-id", ENDLESS),
     )
     print(written)
     assert report["complete"]
     found = {(failure["type"], operation) for failure in report["failures"] for operation in failure["operations"]}
     assert (found - MEANT, report["errors"]) == (set(), [])
-    tested = len(media_host) if host == "media" else len(everything) - len(media_host)
+    tested = len(media_host) if host == "media" else len(everything) - len(media_host) - 1  # the endless one
     assert report["operations"]["tested"] == tested
     assert report["test_cases"]["generated"] > 10 * tested
