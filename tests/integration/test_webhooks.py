@@ -83,12 +83,6 @@ def verify(received: Received, secret: str) -> None:
     assert "v1=" + older_signature(secret, int(timestamp.removeprefix("t=")), received.body) in older
 
 
-async def other_key(vault: RunningVault) -> str:
-    authorising = vault.vault.foundation.authorising
-    await authorising.create_organisation("other")
-    return str((await authorising.create_key("other", ["ACCOUNT", "ACCESS"])).secret)
-
-
 async def test_a_stored_media_item_reaches_the_receiver_signed(told: Told):
     endpoint = await told.endpoint()
     connection = await told.vault.connect(AURORA, clientReferenceId="creator-17")

@@ -68,10 +68,6 @@ class Deliveries:
         self._sending: set[asyncio.Task[None]] = set()
         self._sweep_at = 0
 
-    def wake(self) -> None:
-        """There may be something to send."""
-        self._work.set()
-
     async def run(self) -> None:
         """Send until cancelled; requests under way go on then, `drain` ends them."""
         is_first = True
