@@ -8,15 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from fakes import s3_server
 from fakes.blobs import MemoryBlobs
 from fakes.bodies import BODY, chunks, held, listed, measured, whole
 from mediavault.blobs.disk import DiskBlobs
+from mediavault.blobs.places import TwoPlaces
+from mediavault.blobs.s3 import S3Blobs
 from mediavault.blobs.store import BlobKey, BlobStore, blob_key
 from mediavault.errors import BlobCorrupt, BlobNotFound, BlobUnavailable, InvalidRequest, LimitReached
 
 BACKENDS: dict[str, Callable[[Path], BlobStore]] = {
     "memory": lambda _folder: MemoryBlobs(),
     "disk": lambda folder: DiskBlobs(folder / "blobs"),
+    "two places": lambda folder: TwoPlaces(DiskBlobs(folder / "blobs"), DiskBlobs(folder / "before")),
+    "a remote place before a folder": lambda folder: TwoPlaces(MemoryBlobs(), DiskBlobs(folder / "before")),
 }
 
 KEY = blob_key("0198a5b0c0de7000", "0198a5b0c0de7000800000000000beef")
@@ -25,9 +30,12 @@ END = len(BODY)
 NOT_KEYS = ["", "/", "a/", "/a", "a//b", "a/b/c", "..", "../a", "a/..", "A", "a.b", "a b", "é", "a\n", "a\0", "a" * 65]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[*BACKENDS, pytest.param("s3", marks=pytest.mark.ceph)])
 def store(request, tmp_path) -> BlobStore:
-    return BACKENDS[request.param](tmp_path)
+    if request.param != "s3":
+        return BACKENDS[request.param](tmp_path)
+    url = request.getfixturevalue("s3_url")
+    return S3Blobs(s3_server.place_of(url, s3_server.new_bucket(url), "pre/fix"), s3_server.credentials_of(url))
 
 
 @pytest.fixture

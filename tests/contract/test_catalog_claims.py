@@ -62,6 +62,8 @@ async def test_a_claim_holds_a_lease_and_has_its_intent(catalog):
         "size_bytes": 0,
         "refs": 0,
         "created_at": NOW,
+        "place": None,
+        "keep_until": None,
     }
     assert await broken_invariants(catalog) == []
 

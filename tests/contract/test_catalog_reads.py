@@ -206,11 +206,11 @@ def key(org_id: str, key_id: str = "key") -> KeyRow:
 async def test_a_key_is_found_by_its_digest_until_it_is_revoked(catalog):
     owner = await tenant(catalog)
     await catalog.run(organisations.add_key, key(owner.org_id), "digest")
-    assert await organisations.find_key(catalog, "digest") == key(owner.org_id)
-    assert await organisations.find_key(catalog, "another") is None
+    assert await organisations.find_key(catalog, "digest", NOW) == key(owner.org_id)
+    assert await organisations.find_key(catalog, "another", NOW) is None
     assert await catalog.run(organisations.revoke_key, "key", NOW)
     assert not await catalog.run(organisations.revoke_key, "key", LATER)
-    assert await organisations.find_key(catalog, "digest") is None
+    assert await organisations.find_key(catalog, "digest", NOW) is None
     assert [each.revoked_at for each in await organisations.keys(catalog)] == [NOW]
 
 
@@ -230,7 +230,7 @@ async def test_the_first_organisation_and_its_key_come_together_or_not_at_all(ca
         await catalog.run(organisations.create_with_key, first, key("org-2", "other"), "digest")
     assert await organisations.find_organisation(catalog, "second") is None
     await catalog.run(organisations.create_with_key, first, key("org-2", "other"), "another digest")
-    found = await organisations.find_key(catalog, "another digest")
+    found = await organisations.find_key(catalog, "another digest", NOW)
     assert found is not None
     assert found.organisation == "second"
 

@@ -232,3 +232,51 @@ async def test_commits_survive_a_power_cut(catalog):
     assert await catalog.run(settings) == (2, "wal", 1)
     owner = await tenant(catalog)
     assert (await row(catalog, "connections"))["id"] == owner.connection_id
+
+
+async def test_a_point_read_is_repeated_until_something_is_committed(catalog):
+    statements: list[str] = []
+    catalog._reader.set_trace_callback(statements.append)
+    await catalog.run(create, "one")
+    for _ in range(3):
+        assert await organisations.find_organisation(catalog, "one") is not None
+        assert await organisations.find_organisation(catalog, "two") is None
+    assert len(statements) == 2
+    await catalog.run(create, "two")
+    assert await organisations.find_organisation(catalog, "two") is not None
+
+
+async def test_a_point_read_is_never_older_than_what_its_caller_was_told(catalog):
+    """Many write and read at once: whoever was told of a commit reads what it wrote, whatever the others asked."""
+    stop = asyncio.Event()
+
+    async def ask_all_the_time() -> None:
+        while not stop.is_set():
+            for number in range(40):
+                await organisations.find_organisation(catalog, f"name {number}")
+            await asyncio.sleep(0)
+
+    async def write_and_read(number: int) -> None:
+        assert await organisations.find_organisation(catalog, f"name {number}") is None
+        await catalog.run(create, f"name {number}")
+        assert await organisations.find_organisation(catalog, f"name {number}") is not None
+
+    asking = asyncio.create_task(ask_all_the_time())
+    await asyncio.gather(*(write_and_read(number) for number in range(40)))
+    stop.set()
+    await asking
+
+
+async def test_what_is_remembered_of_reads_is_bounded(catalog, monkeypatch):
+    monkeypatch.setattr("mediavault.catalog.sqlite._MOST_REMEMBERED", 8)
+    for number in range(50):
+        await organisations.find_organisation(catalog, f"name {number}")
+        assert len(catalog._remembered) <= 8
+
+
+async def test_a_closed_catalog_repeats_nothing(path):
+    catalog = await open_catalog(CatalogConfig(f"sqlite:///{path}"))
+    assert await organisations.find_organisation(catalog, "one") is None
+    await catalog.close()
+    with pytest.raises(CatalogError):
+        await organisations.find_organisation(catalog, "one")

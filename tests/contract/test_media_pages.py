@@ -1,15 +1,16 @@
 """Pages of media: every order and filter against a plain model of the rows, on both engines."""
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Insert, Table, bindparam, insert, text
+from sqlalchemy import ClauseElement, Insert, Table, bindparam, insert, text
 
 from fakes.catalog_rows import NOW, Tenant, broken_invariants, rows, tenant
-from mediavault.catalog import media_pages, rollups, usage
+from mediavault.catalog import items, media_pages, rollups, usage
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import DoMany, Operation
@@ -203,6 +204,12 @@ QUERIES: list[MediaQuery] = [
     MediaQuery(cached_at=Range(low=-(10**15), high=10**15)),
     MediaQuery(cached_at=Range(high=-1)),
     MediaQuery(status=Status.PENDING, type=MediaType.VIDEO, duration=Range(low=1), cached_at=Range(low=0)),
+    *(
+        MediaQuery(content_type=content_type, type=media_type)
+        for content_type in (*TYPES, "Video/mp4", "video", "audio/")
+        for media_type in MediaType
+    ),
+    *(MediaQuery(status=status, type=MediaType.AUDIO, duration=Range(low=1)) for status in Status),
     MediaQuery(content_type="image/png", source=Source.VAULT, created_at=Range(low=NOW + 1000)),
 ]
 
@@ -266,23 +273,57 @@ async def test_an_item_with_everything_removed_is_gone_and_comes_back_where_it_w
     assert await walk(owner, MediaQuery()) == ids[:10] + ids[11:]
 
 
-@pytest.mark.parametrize("goes_on", [False, True])
-async def test_sqlite_reads_every_page_from_the_orders_own_index(owner, catalog, goes_on, database_url):
+async def plan_of(catalog: Any, statement: ClauseElement) -> str:
+    """What SQLite means to do; PostgreSQL's plan depends on its statistics: `benchmarks/pages.py` measures it."""
+    sql = catalog._compile(statement).sql
+    return " ".join(row[3] for row in await catalog.fetch_list(text("EXPLAIN QUERY PLAN " + sql.replace("?", "1")), {}))
+
+
+@pytest.fixture
+def on_sqlite(database_url: str) -> None:
     if not database_url.startswith("sqlite"):
         pytest.skip("the plan of PostgreSQL depends on its statistics: benchmarks/pages.py measures it")
+
+
+@pytest.mark.usefixtures("on_sqlite")
+@pytest.mark.parametrize("status", [None, Status.STORED, Status.PENDING, Status.STORING])
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_sqlite_reads_every_page_from_the_orders_own_index(catalog, goes_on, status):
     plans = []
     for sort in Sort:
         for keyed in (True, False) if sort.key is not SortKey.CREATED_AT else (True,):
             others = frozenset(SortKey) - {sort.key}
             for by_content_type in (False, True):
-                shape = media_pages._Shape(sort, keyed, goes_on, others, by_content_type, by_source=by_content_type)
-                compiled = catalog._compile(media_pages._statement(shape))
-                explained = await catalog.fetch_list(text("EXPLAIN QUERY PLAN " + compiled.sql.replace("?", "1")), {})
-                plan = " ".join(row[3] for row in explained)
-                assert f"USING INDEX ix_media_by_{media_pages._COLUMN[sort.key].name} (connection_id=?" in plan, plan
-                assert "TEMP B-TREE" not in plan
+                shape = media_pages._Shape(sort, keyed, goes_on, status, others, by_content_type, by_content_type)
+                plan = await plan_of(catalog, media_pages._statement(shape))
+                key = media_pages._COLUMN[sort.key].name
+                if status in {None, Status.STORED}:
+                    assert plan.count(f"SEARCH media USING INDEX ix_media_by_{key} (connection_id=?") == 1, plan
+                    assert "TEMP B-TREE" not in plan
+                else:
+                    stretch = f"SEARCH media USING INDEX ix_media_waiting_{key} (connection_id=? AND status_mask=?"
+                    assert plan.count(stretch) == plan.count("SEARCH media") == 8, plan
+                    merged = len(re.findall(r"SCAN anon_[1-8] USE TEMP B-TREE", plan))  # a page of each, no more
+                    assert plan.count("TEMP B-TREE") == merged == 8, plan
                 plans.append(plan)
     assert len(plans) == 20
+
+
+@pytest.mark.usefixtures("on_sqlite")
+async def test_sqlite_looks_up_the_items_of_a_page_by_their_keys(catalog):
+    """It once read every media item of the connection for each page."""
+    plan = await plan_of(catalog, items._ROWS)
+    assert "SEARCH media USING INDEX sqlite_autoindex_media_1 (id=?)" in plan, plan
+
+
+async def test_a_content_type_that_the_shown_type_excludes_is_on_no_page(owner):
+    query = MediaQuery(content_type="video/mp4")
+    assert await walk(owner, query)
+    for shown in (MediaType.IMAGE, MediaType.AUDIO):
+        assert await walk(owner, replace(query, type=shown)) == []
+    audio = MediaQuery(content_type="audio/mpeg")
+    shown_with_audio = {item.shown_type for item in await model(owner) if fits(item, audio)}
+    assert shown_with_audio == {"video", "audio"}
 
 
 async def test_no_live_status_is_without_a_bit(catalog):

@@ -6,9 +6,12 @@ from fakes.catalog_rows import LEASE_MS, NOW, Tenant, at_once, row, rows, tenant
 from mediavault.catalog import connections, deliveries, notices, outbox, webhooks
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.deliveries import Outcome
+from mediavault.catalog.notices import Ahead
 from mediavault.catalog.tables import DeliveryState
 from mediavault.catalog.webhooks import EndpointRow
 from mediavault.errors import Conflict, LimitReached, NotFound
+
+AHEAD = Ahead(pending=1000, share=1000, in_all=1000)
 
 
 async def endpoint(owner: Tenant, name: str = "we_1", event_types: str | None = None) -> str:
@@ -24,7 +27,7 @@ async def expire(owner: Tenant) -> None:
 
 
 async def fan_out(catalog: Catalog, name: str = "we_1") -> None:
-    while await catalog.run(notices.fan_out, name, 2, 1000, NOW):
+    while await catalog.run(notices.fan_out, name, 2, AHEAD, NOW):
         continue
 
 

@@ -10,6 +10,7 @@ _PAGE = (
     VARIANTS.where(
         variants.c.connection_id == bindparam("connection_id"),
         variants.c.org_id == bindparam("org_id"),
+        variants.c.origin_key != "",  # what the vault makes itself is at no risk
         # As the partial index has it, written out: a planner matches no parameters with it.
         text("variants.status IN ('edge_only', 'pending', 'storing')"),
         variants.c.origin_expires_at >= bindparam("after_time"),

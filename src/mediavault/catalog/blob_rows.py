@@ -65,6 +65,7 @@ _DOOM_DEAD_INTENTS = (
     update(blobs)
     .where(
         is_in(blobs.c.state, BlobState.WRITING),
+        blobs.c.keep_until.is_(None),  # a move's own
         not_(
             select(variants.c.id)
             .where(
@@ -96,7 +97,7 @@ _FORGET_RETAINED = (
 )
 _DOOMED = (
     select(blobs.c.id, blobs.c.org_id)
-    .where(is_in(blobs.c.state, BlobState.DOOMED))
+    .where(is_in(blobs.c.state, BlobState.DOOMED), blobs.c.keep_until.is_(None))
     .order_by(blobs.c.id)
     .limit(bindparam("at_most"))
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import bindparam, select, update
 
 from mediavault.catalog import connections as connection_rows
+from mediavault.catalog import policy_changes
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation, Row
 from mediavault.catalog.tables import connections, organisations
@@ -31,11 +32,14 @@ class Change:
 
     before: Configured
     after: Configured
+    note: str | None = None  #: of its consequences, to be finished when they are all done
 
 
 #: From what is stored to what shall be. Pure: an operation may be driven again.
 ChangeConnection = Callable[[Configured], Configured]
 ChangeOrganisation = Callable[[str], str]
+#: Whether anything follows from a change for the connection's media.
+HasConsequences = Callable[[Change], bool]
 
 _COLUMNS = (connections.c.id, connections.c.vault_plus_enabled, connections.c.settings_overrides)
 _LIVING = (connections.c.org_id == bindparam("org_id"), connections.c.disconnected_at.is_(None))
@@ -73,19 +77,32 @@ def configured(org_id: str, connection_id: str) -> Operation[Configured | None]:
     return _configured(rows[0]) if rows else None
 
 
-def change_connection(org_id: str, connection_id: str, change: ChangeConnection, now: int) -> Operation[Change]:
-    """Change a connection's settings. Raises NotFound."""
+def _differs(change: Change) -> bool:
+    return change.before != change.after
+
+
+def change_connection(
+    org_id: str,
+    connection_id: str,
+    change: ChangeConnection,
+    now: int,
+    has_consequences: HasConsequences = _differs,
+) -> Operation[Change]:
+    """Change a connection's settings, and note what is to follow. Raises NotFound."""
     rows = yield Do(_LOCK_ONE, {"org_id": org_id, "connection_id": connection_id})
     if not rows:
         raise NotFound("Connection not found")
     before = _configured(rows[0])
     after = change(before)
-    yield from _write(org_id, before, after, now)
-    return Change(before, after)
+    return (yield from _write(org_id, Change(before, after), has_consequences, now))
 
 
 def change_organisation(
-    org_id: str, change: ChangeOrganisation, change_connections: ChangeConnection, now: int
+    org_id: str,
+    change: ChangeOrganisation,
+    change_connections: ChangeConnection,
+    now: int,
+    has_consequences: HasConsequences = _differs,
 ) -> Operation[tuple[str, list[Change]]]:
     """Change the defaults, and what follows from that in every connection: the defaults as they are now, the changes.
 
@@ -102,16 +119,27 @@ def change_organisation(
     for row in held:
         before = Configured(row[0], bool(row[1]), row[2], old)
         after = change_connections(replace(before, organisation=new))
-        yield from _write(org_id, before, after, now)
-        changes.append(Change(before, after))
+        changes.append((yield from _write(org_id, Change(before, after), has_consequences, now)))
     return new, changes
 
 
-def _write(org_id: str, before: Configured, after: Configured, now: int) -> Operation[None]:
+def _write(org_id: str, change: Change, has_consequences: HasConsequences, now: int) -> Operation[Change]:
+    before, after = change.before, change.after
     if (before.enabled, before.overrides) != (after.enabled, after.overrides):
         yield from connection_rows.configure(
             org_id, before.connection_id, enabled=after.enabled, overrides=after.overrides, now=now
         )
+    if not has_consequences(change):
+        return change
+    note = yield from policy_changes.begin(
+        org_id,
+        before.connection_id,
+        enabled=before.enabled,
+        overrides=before.overrides,
+        organisation=before.organisation,
+        now=now,
+    )
+    return replace(change, note=note)
 
 
 def _configured(row: Row) -> Configured:

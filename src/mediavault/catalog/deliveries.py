@@ -1,12 +1,14 @@
 """Deliveries: one row for each event an endpoint is to be told of, claimed by a sender, and settled by it.
 
 Of one endpoint and connection only the oldest pending delivery is ever claimed, so the order holds over retries,
-processes and crashes. `lease_until` is the lease and its fence: whoever claims later holds a later one.
+processes and crashes. A connection's next delivery is due when the one before it is finished, so its connections take
+turns: however much waits for one of them, the others are not behind it. `lease_until` is the lease and its fence:
+whoever claims later holds a later one.
 """
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import CTE, ColumnElement, bindparam, delete, func, literal_column, select, update
 
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.tables import DeliveryState, EndpointState, is_in, webhook_deliveries, webhook_endpoints
@@ -46,14 +48,43 @@ class Outcome:
 _OWN = ("id", "org_id", "endpoint_id", "connection_id", "event_id", "body", "attempts")
 _THEIRS = ("url", "secret", "previous_secret", "previous_secret_until")
 _pending = is_in(webhook_deliveries.c.state, DeliveryState.PENDING)
+_waits = webhook_deliveries.alias("waits")
+
+
+def _waiting() -> CTE:
+    """Endpoint by endpoint, the connections that have pending deliveries: one look into the index for each.
+
+    Grouping the pending ones would read all of them for every claim.
+    """
+
+    def connections(endpoint_id: ColumnElement[str], *behind: ColumnElement[bool]) -> ColumnElement[str]:
+        mine = (_waits.c.endpoint_id == endpoint_id, is_in(_waits.c.state, DeliveryState.PENDING))
+        return select(func.min(_waits.c.connection_id)).where(*mine, *behind).scalar_subquery()
+
+    first = select(
+        webhook_endpoints.c.id.label("endpoint_id"), connections(webhook_endpoints.c.id).label("connection_id")
+    ).where(is_in(webhook_endpoints.c.state, EndpointState.ENABLED))
+    found = first.cte("waiting", recursive=True)
+    behind = connections(found.c.endpoint_id, _waits.c.connection_id > found.c.connection_id)
+    return found.union_all(select(found.c.endpoint_id, behind).where(found.c.connection_id.is_not(None)))
+
+
+_waiting_connections = _waiting()
+#: The oldest pending delivery of each; an event may have two after a replay, and the older one of those is the head.
 _heads = (
     select(
-        webhook_deliveries.c.endpoint_id,
-        webhook_deliveries.c.connection_id,
-        func.min(webhook_deliveries.c.seq).label("seq"),
+        select(_waits.c.id)
+        .where(
+            _waits.c.endpoint_id == _waiting_connections.c.endpoint_id,
+            _waits.c.connection_id == _waiting_connections.c.connection_id,
+            is_in(_waits.c.state, DeliveryState.PENDING),
+        )
+        .order_by(_waits.c.seq, _waits.c.id)
+        .limit(1)
+        .scalar_subquery()
+        .label("id")
     )
-    .where(_pending)
-    .group_by(webhook_deliveries.c.endpoint_id, webhook_deliveries.c.connection_id)
+    .where(_waiting_connections.c.connection_id.is_not(None))
     .subquery("heads")
 )
 _other = webhook_deliveries.alias("other")
@@ -62,34 +93,14 @@ _IN_FLIGHT = (
     .where(
         _other.c.endpoint_id == webhook_deliveries.c.endpoint_id,
         is_in(_other.c.state, DeliveryState.PENDING),
-        _other.c.lease_until > 0,  # what the planner matches with the index of the leased
+        _other.c.lease_until > literal_column("0"),  # what the planner matches with the index of the leased
         _other.c.lease_until > bindparam("now"),
     )
     .scalar_subquery()
 )
-#: An event may have two deliveries to one endpoint, after a replay: the older one is the head.
-_IS_SECOND = (
-    select(_other.c.id)
-    .where(
-        _other.c.endpoint_id == webhook_deliveries.c.endpoint_id,
-        _other.c.connection_id == webhook_deliveries.c.connection_id,
-        _other.c.seq == webhook_deliveries.c.seq,
-        _other.c.id < webhook_deliveries.c.id,
-        is_in(_other.c.state, DeliveryState.PENDING),
-    )
-    .exists()
-)
 _NEXT = (
     select(*(webhook_deliveries.c[name] for name in _OWN), *(webhook_endpoints.c[name] for name in _THEIRS))
-    .join_from(
-        webhook_deliveries,
-        _heads,
-        and_(
-            _heads.c.endpoint_id == webhook_deliveries.c.endpoint_id,
-            _heads.c.connection_id == webhook_deliveries.c.connection_id,
-            _heads.c.seq == webhook_deliveries.c.seq,
-        ),
-    )
+    .join_from(webhook_deliveries, _heads, _heads.c.id == webhook_deliveries.c.id)
     .join(webhook_endpoints, webhook_endpoints.c.id == webhook_deliveries.c.endpoint_id)
     .where(
         _pending,
@@ -97,7 +108,6 @@ _NEXT = (
         webhook_deliveries.c.next_at <= bindparam("now"),
         webhook_deliveries.c.lease_until <= bindparam("now"),
         bindparam("at_once") > _IN_FLIGHT,
-        ~_IS_SECOND,
     )
     .order_by(webhook_deliveries.c.next_at, webhook_deliveries.c.id)
     .limit(1)
@@ -127,6 +137,24 @@ _SETTLE = (
     )
     .returning(webhook_deliveries.c.id)
 )
+#: Whoever becomes the head of its connection has its turn behind the connections that were not served meanwhile.
+_END_TURN = (
+    update(webhook_deliveries)
+    .where(
+        webhook_deliveries.c.id
+        == select(_waits.c.id)
+        .where(
+            _waits.c.endpoint_id == bindparam("endpoint_id"),
+            _waits.c.connection_id == bindparam("of_connection"),
+            is_in(_waits.c.state, DeliveryState.PENDING),
+        )
+        .order_by(_waits.c.seq, _waits.c.id)
+        .limit(1)
+        .scalar_subquery(),
+        webhook_deliveries.c.next_at < bindparam("now"),
+    )
+    .values(next_at=bindparam("now"))
+)
 _RELEASE = update(webhook_deliveries).where(*_HELD).values(lease_until=0)
 _RELEASE_ALL = update(webhook_deliveries).where(_pending, webhook_deliveries.c.lease_until > 0).values(lease_until=0)
 _DISABLE = (
@@ -137,13 +165,14 @@ _DISABLE = (
 _OLD = (
     select(webhook_deliveries.c.id)
     .where(~_pending, webhook_deliveries.c.created_at < bindparam("before"))
+    .order_by(webhook_deliveries.c.created_at)
     .limit(bindparam("at_most"))
 )
 _FORGET = delete(webhook_deliveries).where(webhook_deliveries.c.id.in_(_OLD)).returning(webhook_deliveries.c.id)
 
 
 def claim(lease_ms: int, at_once: int, now: int) -> Operation[Claimed | None]:
-    """Take the delivery that has been due for longest, of an endpoint to which fewer than `at_once` are being sent."""
+    """Take the head of a connection that has been due for longest, of an endpoint that is sent fewer than `at_once`."""
     rows = yield Do(_NEXT, {"now": now, "at_once": at_once})
     if not rows:
         return None
@@ -170,6 +199,9 @@ def settle(claimed: Claimed, outcome: Outcome, now: int) -> Operation[bool]:
             "set_delivered_at": outcome.delivered_at,
         },
     )
+    if rows and outcome.state is not DeliveryState.PENDING:
+        turn = {"endpoint_id": claimed.endpoint_id, "of_connection": claimed.connection_id, "now": now}
+        yield Do(_END_TURN, turn)
     return bool(rows)
 
 

@@ -34,8 +34,12 @@ class ExplainedRow:
     lease_expires_at: int | None
     kept_out: str | None
     decided_by: str | None
+    content_type: str
+    origin_key: str  #: empty where the vault makes it itself
+    derived_from: str | None  #: label of the variant whose bytes its own were made of
 
 
+_original = variants.alias("original")
 _ROWS = (
     select(
         media.c.type,
@@ -44,9 +48,11 @@ _ROWS = (
         *(variants.c[name] for name in ("last_accessed_at", "stored_at", "removed_at")),
         variants.c.retained_blob_id.is_not(None),
         *(variants.c[name] for name in ("origin_expires_at", "run_at", "attempts", "not_before", "last_error")),
-        *(variants.c[name] for name in ("lease_expires_at", "kept_out", "decided_by")),
+        *(variants.c[name] for name in ("lease_expires_at", "kept_out", "decided_by", "content_type", "origin_key")),
+        _original.c.label,
     )
     .join_from(media, variants, variants.c.media_pk == media.c.id)
+    .outerjoin(_original, _original.c.id == variants.c.derived_from)
     .where(
         media.c.org_id == bindparam("org_id"),
         media.c.connection_id == bindparam("connection_id"),

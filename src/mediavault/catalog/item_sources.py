@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, select
 
 from mediavault.catalog.database import Catalog
-from mediavault.catalog.items import LARGEST_BATCH
+from mediavault.catalog.padding import is_among, padded
 from mediavault.catalog.tables import media
 
-_IDS = [f"m{position}" for position in range(LARGEST_BATCH)]
 _SOURCES = select(media.c.media_id, media.c.sources).where(
     media.c.org_id == bindparam("org_id"),
     media.c.connection_id == bindparam("connection_id"),
-    media.c.media_id.in_([bindparam(name) for name in _IDS]),
+    is_among(media.c.media_id),
 )
 
 
@@ -20,7 +19,6 @@ async def first_sources(catalog: Catalog, org_id: str, connection_id: str, media
     """The source each of at most 100 items was seen in first, by media id."""
     if not media_ids:
         return {}
-    padded = [*media_ids, *[media_ids[-1]] * (LARGEST_BATCH - len(media_ids))]
-    values = {"org_id": org_id, "connection_id": connection_id, **dict(zip(_IDS, padded, strict=True))}
+    values = {"org_id": org_id, "connection_id": connection_id, **padded(media_ids)}
     rows = await catalog.fetch_list(_SOURCES, values)
     return {media_id: sources.partition(",")[0] for media_id, sources in rows}

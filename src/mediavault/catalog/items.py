@@ -1,20 +1,21 @@
 """Reads of media items and their variants, for the API and the media host."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, case, func, select
 
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Row
+from mediavault.catalog.padding import AT_ONCE, is_among, padded
+from mediavault.catalog.planning import Unindexed
 from mediavault.catalog.tables import connections, media, organisations, usage, variants
 from mediavault.domain.lifecycle import Status
 
-LARGEST_BATCH = 100
+LARGEST_BATCH = AT_ONCE
 
 
-@dataclass(frozen=True, slots=True)
-class VariantRow:
+class VariantRow(NamedTuple):
     """A live variant, as the API shows it."""
 
     id: str
@@ -29,8 +30,7 @@ class VariantRow:
     last_accessed_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ItemRow:
+class ItemRow(NamedTuple):
     """A media item with its live variants; at least one."""
 
     media_id: str
@@ -40,15 +40,13 @@ class ItemRow:
     variants: tuple[VariantRow, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsRow:
+class SettingsRow(NamedTuple):
     """What decides the life of a connection's URLs: settings as they are stored."""
 
     organisation: str  #: JSON of OrganisationSettings
     overrides: str | None  #: JSON of SettingsOverrides
 
 
-_IDS = [f"m{position}" for position in range(LARGEST_BATCH)]
 _VARIANT = (
     variants.c.id,
     variants.c.label,
@@ -80,17 +78,20 @@ _CONNECTION_AND_ITEM = (
     )
     .order_by(variants.c.label)
 )
-_OF_CONNECTION = (
-    select(*_ITEM)
-    .select_from(media.join(variants, (variants.c.media_pk == media.c.id) & _LIVE))
-    .where(media.c.connection_id == bindparam("connection_id"), media.c.org_id == bindparam("org_id"))
-)
-_ITEMS = _OF_CONNECTION.where(media.c.media_id.in_([bindparam(name) for name in _IDS])).order_by(
-    media.c.media_id, variants.c.label
-)
+_LIVE_ITEMS = select(*_ITEM).select_from(media.join(variants, (variants.c.media_pk == media.c.id) & _LIVE))
+_ITEMS = _LIVE_ITEMS.where(
+    media.c.connection_id == bindparam("connection_id"),
+    media.c.org_id == bindparam("org_id"),
+    is_among(media.c.media_id),
+).order_by(media.c.media_id, variants.c.label)
+#: By key: SQLite would rather read every media item of the connection than look up a hundred.
 _ROWS = (
-    _OF_CONNECTION.add_columns(media.c.id)
-    .where(media.c.id.in_([bindparam(name) for name in _IDS]))
+    _LIVE_ITEMS.add_columns(media.c.id)
+    .where(
+        Unindexed(media.c.connection_id) == bindparam("connection_id", type_=media.c.connection_id.type),
+        media.c.org_id == bindparam("org_id"),
+        is_among(media.c.id),
+    )
     .order_by(media.c.id, variants.c.label)
 )
 _CONNECTION_TOTALS = select(usage.c.live_count, usage.c.stored_count, usage.c.stored_bytes).where(
@@ -127,7 +128,7 @@ async def items(catalog: Catalog, org_id: str, connection_id: str, media_ids: Se
     """The live ones of at most LARGEST_BATCH media ids, by id."""
     if not media_ids:
         return {}
-    values = {"org_id": org_id, "connection_id": connection_id, **_padded(media_ids)}
+    values = {"org_id": org_id, "connection_id": connection_id, **padded(media_ids)}
     rows_of: dict[str, list[Row]] = {}
     for row in await catalog.fetch_list(_ITEMS, values):
         rows_of.setdefault(row[0], []).append(row)
@@ -139,20 +140,15 @@ async def items_of_rows(catalog: Catalog, org_id: str, connection_id: str, ids: 
     if not ids:
         return []
     rows_of: dict[str, list[Row]] = {}
-    values = {"org_id": org_id, "connection_id": connection_id, **_padded(ids)}
+    values = {"org_id": org_id, "connection_id": connection_id, **padded(ids)}
     for *row, row_id in await catalog.fetch_list(_ROWS, values):
         rows_of.setdefault(row_id, []).append(row)
     return [_item(rows_of[row_id]) for row_id in ids if row_id in rows_of]
 
 
-def _padded(ids: Sequence[str]) -> dict[str, str]:
-    """At most LARGEST_BATCH ids as the values of a statement; the last one fills the places that are left."""
-    return dict(zip(_IDS, [*ids, *[ids[-1]] * (LARGEST_BATCH - len(ids))], strict=True))
-
-
 def _item(rows: Sequence[Row]) -> ItemRow:
     media_id, media_type, duration, sources = rows[0][:_OF_ITEM]
-    return ItemRow(media_id, media_type, duration, sources, tuple(VariantRow(*row[_OF_ITEM:]) for row in rows))
+    return ItemRow(media_id, media_type, duration, sources, tuple([VariantRow(*row[_OF_ITEM:]) for row in rows]))
 
 
 async def connection_totals(catalog: Catalog, org_id: str, connection_id: str) -> tuple[int, int, int]:

@@ -69,8 +69,10 @@ _NEXT_VARIANT = (
     .with_for_update(skip_locked=True, key_share=True)
 )
 _SERVED = update(connections).where(connections.c.id == bindparam("connection_id")).values(served_at=bindparam("now"))
+#: Columns of a blob that its claim says nothing of.
+_LATER = {"refs", "size_bytes", "sha256", "place", "keep_until"}
 _INTEND = insert(blobs).values(
-    {column: bindparam(column.name) for column in blobs.c if column.name not in {"refs", "size_bytes", "sha256"}}
+    {column: bindparam(column.name) for column in blobs.c if column.name not in _LATER}
     | {blobs.c.refs: 0, blobs.c.size_bytes: 0}
 )
 _RENEW = (

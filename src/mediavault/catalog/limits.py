@@ -115,9 +115,12 @@ def make_room(
             if not rows:
                 break
             for gone in choose([Candidate(*row) for row in rows], strategy, excess - freed):
-                yield from transitions.apply(gone.variant_id, Event.REMOVED, at=now, reason=reason, kept_out=reason)
-                removed.append(gone.variant_id)
-                freed += gone.size_bytes
+                if gone.variant_id in removed:  # a derived thumbnail that went along with its original
+                    continue
+                move = transitions.apply(gone.variant_id, Event.REMOVED, at=now, reason=reason, kept_out=reason)
+                moved = yield from move
+                removed += [gone.variant_id, *(each.variant_id for each in moved.along)]
+                freed += gone.size_bytes + sum(each.freed_bytes for each in moved.along)
     return Removed(tuple(removed), freed)
 
 

@@ -8,14 +8,12 @@ from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON C
 
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.padding import chunks, is_among, padded
 from mediavault.catalog.pins import PinRow
 from mediavault.catalog.seen import SeenMedia
 from mediavault.catalog.tables import list_items, lists, media, variants
 from mediavault.domain.lifecycle import Status
 from mediavault.domain.list_sync import Known
-
-_CHUNK = 100
-_IDS = [f"m{position}" for position in range(_CHUNK)]
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ _MEMBERS = (
 _MINE = (
     media.c.org_id == bindparam("org_id"),
     media.c.connection_id == bindparam("connection_id"),
-    media.c.media_id.in_([bindparam(name) for name in _IDS]),
+    is_among(media.c.media_id),
 )
 _MEDIA = (
     select(
@@ -156,16 +154,15 @@ def members(list_pk: str) -> Operation[list[str]]:
 def entries(of: ListOf, media_ids: Sequence[str]) -> Operation[Entries]:
     """What the catalog has of these media; those it never heard of are left out."""
     found: Entries = {}
-    for start in range(0, len(media_ids), _CHUNK):
-        chunk = list(media_ids[start : start + _CHUNK])
-        padded = dict(zip(_IDS, chunk + chunk[-1:] * (_CHUNK - len(chunk)), strict=True))
+    for chunk in chunks(media_ids):
+        asked = {**of.tenant, **padded(chunk)}
         for media_id, pk, mask, pinned_at, until, reason, label, status, expires_at, kept_out in (
-            yield Do(_MEDIA, {**of.tenant, **padded})
+            yield Do(_MEDIA, asked)
         ):
             entry = found.setdefault(media_id, Entry(pk, mask != 0, PinRow(pinned_at, until, reason)))
             if label is not None:
                 entry.labels[label] = (status, expires_at, kept_out is not None)
-        for media_id, *membership in (yield Do(_MEMBERSHIPS, {**of.tenant, **padded})):
+        for media_id, *membership in (yield Do(_MEMBERSHIPS, asked)):
             list_pk, in_baseline, fingerprint, seen_at = membership
             found[media_id].lists.append((list_pk, bool(in_baseline), fingerprint, seen_at))
     return found

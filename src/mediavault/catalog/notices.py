@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, null, or_, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, null, or_, select, update
 
 from mediavault.catalog import outbox, webhooks
 from mediavault.catalog.database import Catalog
@@ -42,6 +42,15 @@ class DeliveryRow:
     created_at: int
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """How many deliveries of one endpoint are made before they can be sent."""
+
+    pending: int = 2000  #: where of each connection no more than `share` are counted
+    share: int = 200
+    in_all: int = 20_000  #: whosever they are
+
+
 _BEHIND = (
     select(webhook_endpoints.c.id)
     .join_from(webhook_endpoints, organisations, organisations.c.id == webhook_endpoints.c.org_id)
@@ -56,13 +65,20 @@ _TO_FAN_OUT = (
     .where(webhook_endpoints.c.id == bindparam("endpoint_id"), is_in(webhook_endpoints.c.state, EndpointState.ENABLED))
     .with_for_update(skip_locked=True, key_share=True)
 )
-_PENDING_OF_ENDPOINT = (
-    select(func.count())
-    .select_from(webhook_deliveries)
+_OF_EACH = (
+    select(func.count().label("count"))
     .where(
         webhook_deliveries.c.endpoint_id == bindparam("endpoint_id"),
         is_in(webhook_deliveries.c.state, DeliveryState.PENDING),
     )
+    .group_by(webhook_deliveries.c.connection_id)
+    .subquery("of_each")
+)
+_PENDING = select(
+    func.coalesce(func.sum(_OF_EACH.c.count), 0),
+    func.coalesce(
+        func.sum(case((_OF_EACH.c.count > bindparam("share"), bindparam("share")), else_=_OF_EACH.c.count)), 0
+    ),
 )
 _ADD = insert(webhook_deliveries).values({column: bindparam(column.name) for column in webhook_deliveries.c})
 _MOVE_CURSOR = (
@@ -119,17 +135,18 @@ async def behind(catalog: Catalog) -> list[str]:
     return [row[0] for row in await catalog.fetch_list(_BEHIND, {})]
 
 
-def fan_out(endpoint_id: str, batch: int, most_pending: int, now: int) -> Operation[bool]:
+def fan_out(endpoint_id: str, batch: int, ahead: Ahead, now: int) -> Operation[bool]:
     """Turn an endpoint's next events into deliveries and move its cursor, together. Whether there may be more.
 
     The outbox is the queue: an endpoint that does not take what it has been given gets no more for the time being.
+    One connection alone does not make it so.
     """
     rows = yield Do(_TO_FAN_OUT, {"endpoint_id": endpoint_id})
     if not rows:  # deleted, disabled, or another process is at it
         return False
     org_id, wanted_types, cursor = rows[0]
-    ((pending,),) = yield Do(_PENDING_OF_ENDPOINT, {"endpoint_id": endpoint_id})
-    if pending >= most_pending:
+    ((in_all, counted),) = yield Do(_PENDING, {"endpoint_id": endpoint_id, "share": ahead.share})
+    if counted >= ahead.pending or in_all >= ahead.in_all:
         return False
     found = yield Do(outbox.AFTER, {"of_org": org_id, "after": cursor, "at_most": batch})
     if not found:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, case, null, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
-from mediavault.catalog import rollups, transitions, usage
+from mediavault.catalog import derivations, rollups, transitions, usage
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, DoMany, Operation, Row
+from mediavault.catalog.padding import AT_ONCE, is_among, padded
 from mediavault.catalog.seen import SeenMedia, SeenVariant, joined
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import INITIAL, Event, Status
@@ -21,7 +22,6 @@ from mediavault.domain.media import MediaType, overall_type
 from mediavault.domain.times import HOUR
 from mediavault.errors import LostRace
 
-_CHUNK = 100
 #: A URL that tells no expiry is good for a while from its last observation; smaller gains are not worth a write.
 _WORTH_PROLONGING = HOUR
 
@@ -29,7 +29,6 @@ _WORTH_PROLONGING = HOUR
 #: `(media id, label)` to the variant's id.
 VariantIds = dict[tuple[str, str], str]
 
-_IDS = [f"m{position}" for position in range(_CHUNK)]
 _KNOWN = (
     select(
         media.c.media_id,
@@ -47,7 +46,7 @@ _KNOWN = (
     .where(
         media.c.org_id == bindparam("org_id"),
         media.c.connection_id == bindparam("connection_id"),
-        media.c.media_id.in_([bindparam(name) for name in _IDS]),
+        is_among(media.c.media_id),
     )
 )
 _ADD_MEDIA = (
@@ -72,7 +71,7 @@ _LOCK_MEDIA = (
     .where(
         media.c.org_id == bindparam("org_id"),
         media.c.connection_id == bindparam("connection_id"),
-        media.c.media_id.in_([bindparam(name) for name in _IDS]),
+        is_among(media.c.media_id),
     )
     .order_by(media.c.media_id)
     .with_for_update(key_share=True)
@@ -126,8 +125,8 @@ def _chunks(seen: Sequence[SeenMedia]) -> Iterator[dict[str, SeenMedia]]:
     for item in sorted(seen, key=lambda item: item.media_id):
         merged[item.media_id] = joined(merged.get(item.media_id, item), item)
     items = list(merged.items())
-    for start in range(0, len(items), _CHUNK):
-        yield dict(items[start : start + _CHUNK])
+    for start in range(0, len(items), AT_ONCE):
+        yield dict(items[start : start + AT_ONCE])
 
 
 @dataclass
@@ -142,18 +141,13 @@ class _Known:
 
 
 def _known(org_id: str, connection_id: str, chunk: dict[str, SeenMedia]) -> Operation[dict[str, _Known]]:
-    rows = yield Do(_KNOWN, {"org_id": org_id, "connection_id": connection_id, **_ids_of(list(chunk))})
+    rows = yield Do(_KNOWN, {"org_id": org_id, "connection_id": connection_id, **padded(list(chunk))})
     known: dict[str, _Known] = {}
     for media_id, pk, media_type, duration, sources, label, *variant in rows:
         entry = known.setdefault(media_id, _Known(pk, media_type, duration, sources, {}))
         if label is not None:
             entry.variants[label] = tuple(variant)
     return known
-
-
-def _ids_of(media_ids: list[str]) -> dict[str, str]:
-    """At most _CHUNK ids as the values of a statement; the last one fills the places that are left."""
-    return dict(zip(_IDS, media_ids + media_ids[-1:] * (_CHUNK - len(media_ids)), strict=True))
 
 
 def _observe_chunk(org_id: str, connection_id: str, chunk: dict[str, SeenMedia], now: int) -> Operation[VariantIds]:
@@ -236,7 +230,7 @@ def _touch_media(tenant: dict[str, str], known: dict[str, _Known], chunk: dict[s
     stale = [item.media_id for item in chunk.values() if _touched_media(known[item.media_id], item)]
     if not stale:
         return
-    for media_id, media_type, duration, sources in (yield Do(_LOCK_MEDIA, {**tenant, **_ids_of(stale)})):
+    for media_id, media_type, duration, sources in (yield Do(_LOCK_MEDIA, {**tenant, **padded(stale)})):
         entry = known[media_id]
         entry.type, entry.duration, entry.sources = media_type, duration, sources
     touched = [row for media_id in stale if (row := _touched_media(known[media_id], chunk[media_id]))]
@@ -249,9 +243,12 @@ def _refresh_variants(known: dict[str, _Known], chunk: dict[str, SeenMedia], now
     """Bring the variants that were known before up to what is seen now."""
     refreshed: list[dict[str, object]] = []
     prolonged: list[dict[str, object]] = []
+    replaced: list[str] = []  # derived thumbnails that have an origin from now on
     for item in chunk.values():
         for variant in item.variants:
             variant_id, status, origin_key, expires_at = known[item.media_id].variants[variant.label]
+            if not origin_key and (yield from derivations.make_way(variant_id, now)):
+                replaced.append(variant_id)
             if status == Status.REMOVED.value:
                 yield from _bring_back(variant_id, now)
             row: dict[str, object] = {
@@ -267,6 +264,8 @@ def _refresh_variants(known: dict[str, _Known], chunk: dict[str, SeenMedia], now
         yield DoMany(_REFRESH, refreshed)
     if prolonged:
         yield DoMany(_PROLONG, prolonged)
+    for variant_id in replaced:
+        yield from derivations.queue_origins(variant_id, now)
 
 
 def _bring_back(variant_id: str, now: int) -> Operation[None]:

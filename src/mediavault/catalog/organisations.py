@@ -1,12 +1,13 @@
 """Organisations, their settings, and API keys (only hashes of them)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, case, or_, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
 from mediavault.catalog.database import Catalog
-from mediavault.catalog.operations import Do, Operation, Row
+from mediavault.catalog.operations import Do, DoMany, Operation, Row
 from mediavault.catalog.tables import api_keys, installation, organisations
 from mediavault.errors import Conflict, NotFound
 
@@ -33,6 +34,9 @@ class KeyRow:
     scopes: tuple[str, ...]
     created_at: int
     revoked_at: int | None
+    expires_at: int | None = None
+    last_used_at: int | None = None  #: behind by up to a flush of `vault/using.py`
+    replaced_by: str | None = None  #: the key that a rotation made to take its place
 
 
 _ORGANISATION = tuple(organisations.c[name] for name in ("id", "name", "settings", "created_at"))
@@ -57,14 +61,23 @@ _KEY = (
     api_keys.c.scopes,
     api_keys.c.created_at,
     api_keys.c.revoked_at,
+    api_keys.c.expires_at,
+    api_keys.c.last_used_at,
+    api_keys.c.replaced_by,
 )
 _KEYS = (
     select(*_KEY).join_from(api_keys, organisations, organisations.c.id == api_keys.c.org_id).order_by(api_keys.c.id)
 )
-_KEY_BY_DIGEST = _KEYS.where(api_keys.c.sha256 == bindparam("sha256"), api_keys.c.revoked_at.is_(None))
+_ALIVE = (
+    api_keys.c.revoked_at.is_(None),
+    or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
+)
+_KEY_BY_DIGEST = _KEYS.where(api_keys.c.sha256 == bindparam("sha256"), *_ALIVE)
+_KEY_BY_ID = _KEYS.where(api_keys.c.id == bindparam("key_id"), *_ALIVE)
+_NEW_KEY = ("id", "org_id", "name", "prefix", "sha256", "scopes", "created_at", "expires_at")
 _ADD_KEY = (
     insert(api_keys)
-    .values({column: bindparam(column.name) for column in api_keys.c if column.name != "revoked_at"})
+    .values({name: bindparam(name) for name in _NEW_KEY})
     .on_conflict_do_nothing(index_elements=["sha256"])
     .returning(api_keys.c.id)
 )
@@ -73,6 +86,23 @@ _REVOKE = (
     .where(api_keys.c.id == bindparam("key_id"), api_keys.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("now"))
     .returning(api_keys.c.id)
+)
+_REPLACE = (
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("key_id"), *_ALIVE, api_keys.c.replaced_by.is_(None))
+    .values(
+        expires_at=case((api_keys.c.expires_at < bindparam("until"), api_keys.c.expires_at), else_=bindparam("until")),
+        replaced_by=bindparam("new_id"),
+    )
+    .returning(api_keys.c.id)
+)
+_USED = (
+    update(api_keys)
+    .where(
+        api_keys.c.id == bindparam("key_id"),
+        or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("used_at")),
+    )
+    .values(last_used_at=bindparam("used_at"))
 )
 _FACT = select(installation.c.content).where(installation.c.name == bindparam("name"))
 _ADD_FACT = (
@@ -132,6 +162,7 @@ def add_key(key: KeyRow, sha256: str) -> Operation[None]:
             "sha256": sha256,
             "scopes": ",".join(key.scopes),
             "created_at": key.created_at,
+            "expires_at": key.expires_at,
         },
     )
     if not added:
@@ -144,9 +175,28 @@ def revoke_key(key_id: str, now: int) -> Operation[bool]:
     return bool(rows)
 
 
-async def find_key(catalog: Catalog, sha256: str) -> KeyRow | None:
-    """The living key with that digest."""
-    rows = await catalog.fetch(_KEY_BY_DIGEST, {"sha256": sha256})
+def rotate_key(before: KeyRow, until: int, after: KeyRow, sha256: str, now: int) -> Operation[None]:
+    """Add a key that takes the place of one, which ends then at the latest. Raises Conflict."""
+    values = {"key_id": before.id, "until": until, "new_id": after.id, "now": now}
+    if not (yield Do(_REPLACE, values)):
+        raise Conflict(f"the key {before.id} has ended, or another key takes its place already")
+    yield from add_key(after, sha256)
+
+
+def note_uses(uses: Mapping[str, int]) -> Operation[None]:
+    """When each key was last used, unless a later use is known; in the order of the ids, as rows are locked."""
+    yield DoMany(_USED, [{"key_id": key_id, "used_at": uses[key_id]} for key_id in sorted(uses)])
+
+
+async def find_key(catalog: Catalog, sha256: str, now: int) -> KeyRow | None:
+    """The living key with that digest. A wrong secret, a revoked and an expired key are all the same: none."""
+    rows = await catalog.fetch(_KEY_BY_DIGEST, {"sha256": sha256, "now": now})
+    return _key(rows[0]) if rows else None
+
+
+async def find_key_by_id(catalog: Catalog, key_id: str, now: int) -> KeyRow | None:
+    """The living key of that id."""
+    rows = await catalog.fetch(_KEY_BY_ID, {"key_id": key_id, "now": now})
     return _key(rows[0]) if rows else None
 
 
@@ -156,10 +206,8 @@ async def keys(catalog: Catalog) -> list[KeyRow]:
 
 
 def _key(row: Row) -> KeyRow:
-    key_id, org_id, organisation_name, name, prefix, scopes, created_at, revoked_at = row
-    return KeyRow(
-        key_id, org_id, organisation_name, name, prefix, tuple(filter(None, scopes.split(","))), created_at, revoked_at
-    )
+    key_id, org_id, organisation_name, name, prefix, scopes, *times = row
+    return KeyRow(key_id, org_id, organisation_name, name, prefix, tuple(filter(None, scopes.split(","))), *times)
 
 
 def remember_fact(name: str, content: bytes) -> Operation[bytes]:

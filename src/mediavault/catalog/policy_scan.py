@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 
-from mediavault.catalog import configuration, transitions
+from mediavault.catalog import blob_rows, configuration, transitions
+from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.configuration import Configured
 from mediavault.catalog.database import Catalog
+from mediavault.catalog.leases import Claim
 from mediavault.catalog.operations import Do, Operation, Row
+from mediavault.catalog.padding import chunks, is_among, padded
 from mediavault.catalog.tables import is_in, media, usage, variants
+from mediavault.catalog.transitions import Moved
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.media import MediaType, Source
 from mediavault.domain.policy import Effect, Facts, Standing
@@ -17,7 +21,6 @@ from mediavault.errors import LostRace
 
 #: Variants looked at with one question, and moved at most in one transaction.
 BATCH = 500
-_CHUNK = 100
 
 #: What a policy, as it is stored when the transaction runs, does to a variant. Pure.
 Judge = Callable[[Configured, Standing], Effect | None]
@@ -65,11 +68,21 @@ _SELECT = (
 )
 _PAGES = {
     status: _SELECT.where(is_in(variants.c.status, status), variants.c.id > bindparam("after")).limit(BATCH)
-    for status in (Status.STORED, Status.PENDING, Status.EDGE_ONLY)
+    for status in (Status.PENDING, Status.STORING, Status.STORED, Status.EDGE_ONLY)
 }
-_IDS = [f"v{position}" for position in range(_CHUNK)]
 #: The media rows are held too: a pin is either seen here, or waits until this is done.
-_HELD = _SELECT.where(variants.c.id.in_([bindparam(name) for name in _IDS])).with_for_update(key_share=True)
+_HELD = _SELECT.where(is_among(variants.c.id)).with_for_update(key_share=True)
+
+_CLAIMED = (
+    select(*_COLUMNS)
+    .join_from(variants, media, media.c.id == variants.c.media_pk)
+    .where(
+        variants.c.id == bindparam("variant_id"),
+        variants.c.fence == bindparam("held_fence"),
+        is_in(variants.c.status, Status.STORING),
+    )
+    .with_for_update(key_share=True)
+)
 
 _USED = select(usage.c.stored_bytes + usage.c.reserved_bytes).where(
     usage.c.connection_id == bindparam("connection_id"), usage.c.org_id == bindparam("org_id")
@@ -99,24 +112,44 @@ def enact(
     enacted: list[Enacted] = []
     if held is None:
         return enacted
-    for start in range(0, len(variant_ids), _CHUNK):
-        ids = list(variant_ids[start : start + _CHUNK])
-        padded = dict(zip(_IDS, ids + ids[-1:] * (_CHUNK - len(ids)), strict=True))
-        for row in (yield Do(_HELD, {"org_id": org_id, "connection_id": connection_id, **padded})):
+    for ids in chunks(variant_ids):
+        for row in (yield Do(_HELD, {"org_id": org_id, "connection_id": connection_id, **padded(ids)})):
             found = _found(row, now)
             effect = judge(held, found.standing)
-            if effect is not None and (yield from _move(found.id, effect, now)):
+            moved = None if effect is None else (yield from _move(found.id, effect, now))
+            if effect is not None and moved is not None:
                 enacted.append(Enacted(found.id, effect, found.standing.size_bytes))
+                enacted += [Enacted(each.variant_id, effect, each.freed_bytes) for each in moved.along]
     return enacted
 
 
-def _move(variant_id: str, effect: Effect, now: int) -> Operation[bool]:
+def settle(claim: Claim, stored: StoredBytes, judge: Judge, now: int) -> Operation[Effect | None]:
+    """The bytes are durable: make the variant `stored`, unless the policy that holds now is against it.
+
+    Then it is unqueued, for the reason that comes back, and its bytes belong to nobody. Raises LostRace for a stale
+    fence, or when the connection is gone.
+    """
+    rows = yield Do(_CLAIMED, {"variant_id": claim.variant_id, "held_fence": claim.fence})
+    if not rows:
+        raise LostRace(f"the lease of {claim.variant_id} is no longer held")
+    # Read after the row is held: a change that comes later finds this variant, or waits for it and finds it stored.
+    held = yield from configuration.configured(claim.org_id, claim.connection_id)
+    if held is None:
+        raise LostRace(f"the connection {claim.connection_id} is gone")
+    against = judge(held, _found(rows[0], now).standing)
+    if against is None:
+        yield from blob_rows.settle(claim, stored, now)
+    else:
+        yield from transitions.apply(claim.variant_id, against.event, at=now, reason=against.reason)
+    return against
+
+
+def _move(variant_id: str, effect: Effect, now: int) -> Operation[Moved | None]:
     columns = {"run_at": now, **_ANEW} if effect.event is Event.QUEUED else {}
     try:
-        yield from transitions.apply(variant_id, effect.event, at=now, reason=effect.reason, **columns)
+        return (yield from transitions.apply(variant_id, effect.event, at=now, reason=effect.reason, **columns))
     except LostRace:
-        return False
-    return True
+        return None
 
 
 def _found(row: Row, now: int) -> Found:

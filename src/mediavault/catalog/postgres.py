@@ -15,6 +15,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _TRIES = 5
+#: A process that is stopped or cut off in the middle of a transaction holds its rows no longer than this: while it
+#: does, nobody can take back what it leases.
+_SESSION = {"idle_in_transaction_session_timeout": "30s"}
 _MAY_PASS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -35,6 +38,12 @@ def translated(error: Exception) -> CatalogError:
     return CatalogUnavailable(text)
 
 
+def unconnected(error: Exception) -> CatalogError:
+    """The same for a first connection, which may go to the wrong place."""
+    failure = translated(error)
+    return type(failure)(f"{failure}; does it run where MEDIAVAULT_DATABASE_URL says?")
+
+
 class PostgresCatalog:
     """A catalog that many processes share."""
 
@@ -45,12 +54,16 @@ class PostgresCatalog:
         self._compile = Compiler(postgresql.asyncpg.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's own stub gap
 
     @classmethod
-    async def connect(cls, url: str, pool_size: int) -> "PostgresCatalog":
-        """Open the pool. Raises CatalogUnavailable."""
+    async def connect(cls, url: str, pool_size: int, *, read_only: bool = False) -> "PostgresCatalog":
+        """Open the pool. Raises CatalogUnavailable. Who only reads may read for long."""
+        settings = _SESSION | ({"default_transaction_read_only": "on"} if read_only else {})
+        seconds = 3600 if read_only else 60
         try:
-            pool = await asyncpg.create_pool(url, min_size=1, max_size=pool_size, command_timeout=60)
+            pool = await asyncpg.create_pool(
+                url, min_size=1, max_size=pool_size, command_timeout=seconds, server_settings=settings
+            )
         except (*_MAY_PASS, asyncpg.PostgresError) as error:
-            raise translated(error) from error
+            raise unconnected(error) from error
         return cls(pool)
 
     async def run(self, operation: Callable[P, Operation[T]], *args: P.args, **kwargs: P.kwargs) -> T:

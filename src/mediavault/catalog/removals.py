@@ -71,9 +71,10 @@ def remove_rows(rows: Rows, reason: str, now: int) -> Operation[Removed]:
     freed = 0
     for variant_id, status, size_bytes in rows:
         try:
-            yield from transitions.apply(variant_id, Event.REMOVED, at=now, reason=reason)
-        except LostRace:
+            moved = yield from transitions.apply(variant_id, Event.REMOVED, at=now, reason=reason)
+        except LostRace:  # or a derived thumbnail that went along with its original
             continue
-        removed.append(variant_id)
+        removed += [variant_id, *(each.variant_id for each in moved.along)]
         freed += size_bytes if status == Status.STORED.value else 0
+        freed += sum(each.freed_bytes for each in moved.along)
     return Removed(tuple(removed), freed)

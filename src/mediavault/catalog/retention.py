@@ -12,6 +12,7 @@ from mediavault.catalog.pins import unpinned
 from mediavault.catalog.removals import Removed, remove_rows
 from mediavault.catalog.tables import connections, is_in, media, organisations, usage, variants
 from mediavault.domain.lifecycle import Status
+from mediavault.domain.policy import access_expiry_reason, retention_reason
 from mediavault.domain.times import DAY
 
 _BATCH = 200
@@ -88,13 +89,13 @@ def expire_some(org_id: str, connection_id: str, fold: Fold, now: int) -> Operat
     """Remove a batch of what is past the connection's retention, then of what nobody viewed; empty when nothing is."""
     settings = yield from find_settings(org_id, connection_id, fold)
     policies = (
-        (settings.retention_days, _STORED_TOO_LONG, "stored longer than {} days"),
-        (settings.access_expiry_days, _NOT_VIEWED, "not viewed for {} days"),
+        (settings.retention_days, _STORED_TOO_LONG, retention_reason),
+        (settings.access_expiry_days, _NOT_VIEWED, access_expiry_reason),
     )
-    for days, statement, reason in policies:
+    for days, statement, reason_of in policies:
         if days:
             past = {"org_id": org_id, "connection_id": connection_id, "before": now - days * DAY, "now": now}
             rows = yield Do(statement, past)
             if rows:
-                return (yield from remove_rows(rows, reason.format(days), now))
+                return (yield from remove_rows(rows, reason_of(days), now))
     return Removed((), 0)

@@ -26,6 +26,11 @@ def _config(connection: Connection) -> Config:
     return config
 
 
+def head() -> str:
+    """The schema this program knows."""
+    return str(ScriptDirectory(str(_MIGRATIONS)).get_current_head())
+
+
 def upgrade(connection: Connection) -> None:
     """Run the migrations this database lacks, in one transaction. Raises SchemaTooNew."""
     config = _config(connection)
@@ -64,14 +69,14 @@ async def upgrade_postgres(url: str) -> None:
     import asyncpg
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    from mediavault.catalog.postgres import translated
+    from mediavault.catalog.postgres import unconnected
 
     try:
         driven = await asyncpg.connect(url)
     except ValueError as error:
         raise ConfigError(f"the database URL cannot be used: {error}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise translated(error) from error
+        raise unconnected(error) from error
 
     async def connected() -> Any:
         return driven

@@ -6,7 +6,7 @@ What hangs on a status moves with it, in the same transaction: the bytes' refere
 connection's usage, and the event.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -40,9 +40,24 @@ _BEFORE = (
         variants.c.reserved_bytes,
         variants.c.blob_id,
         variants.c.retained_blob_id,
+        variants.c.origin_key,
     )
     .join_from(variants, media, media.c.id == variants.c.media_pk)
     .where(variants.c.id == bindparam("variant_id"))
+    .with_for_update(key_share=True)
+)
+
+
+#: After these a variant lives at its origin; one that has none has nothing left to serve and is removed.
+_ENDS_OF_A_WISH = frozenset({Event.GIVEN_UP, Event.UNQUEUED})
+_DERIVED = (
+    select(variants.c.id, variants.c.status, variants.c.size_bytes)
+    .where(
+        variants.c.derived_from == bindparam("of_variant"),
+        variants.c.origin_key == "",
+        variants.c.status != Status.REMOVED.value,
+    )
+    .order_by(variants.c.id)
     .with_for_update(key_share=True)
 )
 
@@ -62,6 +77,15 @@ class _Before:
     reserved_bytes: int
     blob_id: str | None
     retained_blob_id: str | None
+    origin_key: str  #: empty where there is no origin: a derived thumbnail
+
+
+@dataclass(frozen=True)
+class Along:
+    """A derived thumbnail that was removed with its original."""
+
+    variant_id: str
+    freed_bytes: int  #: where it was stored
 
 
 @dataclass(frozen=True)
@@ -73,6 +97,7 @@ class Moved:
     connection_id: str
     status: Status
     fence: int
+    along: tuple[Along, ...] = ()
 
 
 def apply(
@@ -95,13 +120,28 @@ def apply(
     if not rows:
         raise LostRace(f"{variant_id} could not be {event}")
     moved = Moved(variant_id, before.org_id, before.connection_id, TRANSITIONS[event].target, rows[0][0])
+    size_bytes = rows[0][1]
     yield from rollups.refresh(before.media_pk)
-    yield from _account(before, moved.status, size_bytes=rows[0][1])
-    yield from _tell(before, event, moved.status, size_bytes=rows[0][1], reason=reason, at=at)
+    yield from _account(before, moved.status, size_bytes=size_bytes)
+    yield from _tell(before, event, moved.status, size_bytes=size_bytes, reason=reason, at=at)
     released = _released(before, event)
     if released is not None:
         yield from release(released)
+    if event is Event.REMOVED:
+        return replace(moved, along=(yield from _remove_derived(variant_id, at=at, reason=reason)))
+    if not before.origin_key and event in _ENDS_OF_A_WISH:
+        yield from apply(variant_id, Event.REMOVED, at=at, reason=reason)
     return moved
+
+
+def _remove_derived(variant_id: str, *, at: int, reason: str | None) -> Operation[tuple[Along, ...]]:
+    """A derived thumbnail goes along with the variant that it was made of, unless upstream has one by now."""
+    along: list[Along] = []
+    for derived_id, status, size_bytes in (yield Do(_DERIVED, {"of_variant": variant_id})):
+        because = "its original was removed" if reason is None else f"its original was removed: {reason}"
+        yield from apply(derived_id, Event.REMOVED, at=at, reason=because)
+        along.append(Along(derived_id, size_bytes if status == Status.STORED.value else 0))
+    return tuple(along)
 
 
 def _released(before: _Before, event: Event) -> str | None:
@@ -135,6 +175,8 @@ def _tell(
         "sizeBytes": size_bytes,
         "reason": None if reason is None else printable(reason),
     }
+    if not before.origin_key:
+        data["derived"] = True
     yield from events.record(
         before.org_id,
         EVENT_TYPES[event],

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, case, func, select, update
 from mediavault.catalog import transitions
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, DoMany, Operation
+from mediavault.catalog.padding import chunks, is_among, padded
 from mediavault.catalog.tables import blobs, connections, media, organisations, variants
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.reasons import printable
@@ -40,10 +41,17 @@ class Variant:
     not_before: int  #: viewers do not ask the origin before (Unix ms); 0 when nothing forbids it
     last_error: str | None
     attempts: int  #: finished tries to store it under this origin URL
+    removed_at: int | None  #: of the removal whose bytes may still be retained; None once it is stored again
     kept_out: str | None  #: why it is not stored by itself any more: the limit evicted it
     vault_plus_enabled: bool
     settings_overrides: str | None
     organisation_settings: str
+    derived_from: str | None  #: the variant whose bytes the ones it has were made of
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether it has no origin: the storer makes it, from what is stored of its media item."""
+        return not self.origin_key
 
     @property
     def has_older_bytes(self) -> bool:
@@ -55,10 +63,6 @@ class Variant:
     def given_up(self) -> bool:
         """Whether storing it failed for good: it is not queued again by itself until a new origin URL is seen."""
         return self.status == Status.EDGE_ONLY and self.attempts > 0
-
-
-_BATCH = 100
-_IDS = [f"v{position}" for position in range(_BATCH)]
 
 
 #: Those of a variant that was purged because it changed upstream serve until the new ones are stored.
@@ -78,10 +82,12 @@ _VARIANTS = (
         blobs.c.sha256,
         *(variants.c[name] for name in ("origin_url", "origin_key", "origin_expires_at", "not_before", "last_error")),
         variants.c.attempts,
+        variants.c.removed_at,
         variants.c.kept_out,
         connections.c.vault_plus_enabled,
         connections.c.settings_overrides,
         organisations.c.settings,
+        variants.c.derived_from,
     )
     .join_from(variants, media, media.c.id == variants.c.media_pk)
     .join(connections, connections.c.id == variants.c.connection_id)
@@ -92,9 +98,7 @@ _VARIANTS = (
 #: Every `Variant` of a connected connection, for other questions about them.
 VARIANTS = _VARIANTS
 _VARIANT = _VARIANTS.where(variants.c.id == bindparam("variant_id"))
-_EDGE_ONLY_OF = _VARIANTS.where(
-    variants.c.id.in_([bindparam(name) for name in _IDS]), variants.c.status == Status.EDGE_ONLY.value
-)
+_EDGE_ONLY_OF = _VARIANTS.where(is_among(variants.c.id), variants.c.status == Status.EDGE_ONLY.value)
 _COUNT = (
     update(variants)
     .where(variants.c.id == bindparam("variant_id"))
@@ -135,10 +139,8 @@ def count_views(views: Sequence[Views]) -> Operation[list[Variant]]:
         _COUNT, [{"variant_id": view.variant_id, "views": view.count, "viewed_at": view.last_at} for view in ordered]
     )
     touched: list[Variant] = []
-    for start in range(0, len(ordered), _BATCH):
-        ids = [view.variant_id for view in ordered[start : start + _BATCH]]
-        padded = ids + ids[-1:] * (_BATCH - len(ids))
-        rows = yield Do(_EDGE_ONLY_OF, dict(zip(_IDS, padded, strict=True)))
+    for ids in chunks([view.variant_id for view in ordered]):
+        rows = yield Do(_EDGE_ONLY_OF, padded(ids))
         touched.extend(Variant(*row) for row in rows)
     return touched
 

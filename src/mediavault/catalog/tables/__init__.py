@@ -10,6 +10,7 @@ from mediavault.catalog.tables.accounts import (
     connections,
     installation,
     organisations,
+    policy_changes,
     usage,
 )
 from mediavault.catalog.tables.columns import ByteText, is_in, metadata
@@ -34,6 +35,7 @@ __all__ = [
     "metadata",
     "organisations",
     "outbox",
+    "policy_changes",
     "usage",
     "variants",
     "webhook_deliveries",

@@ -44,6 +44,10 @@ api_keys = Table(
     Column("scopes", ByteText, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+    Column("expires_at", BigInteger),
+    Column("last_used_at", BigInteger),
+    # The key that a rotation made to take its place.
+    Column("replaced_by", ByteText),
 )
 
 connections = Table(
@@ -77,6 +81,19 @@ partial_index(
     connections.c.upstream_base_url,
     connections.c.upstream_user_id,
     unique=True,
+)
+
+#: Changes of settings whose consequences are not all done: see `catalog/policy_changes.py`.
+policy_changes = Table(
+    "policy_changes",
+    metadata,
+    Column("id", ByteText, primary_key=True),
+    Column("org_id", ByteText, nullable=False),
+    Column("connection_id", ByteText, ForeignKey("connections.id"), nullable=False),
+    Column("enabled_before", Boolean, nullable=False),
+    Column("overrides_before", Text),
+    Column("organisation_before", Text, nullable=False),
+    Column("worked_at", BigInteger, nullable=False, index=True),
 )
 
 #: What a connection has, kept in the transaction of every change: see `catalog/usage.py`.

@@ -85,3 +85,4 @@ partial_index(
     webhook_deliveries.c.seq,
 )
 partial_index("ix_webhook_deliveries_leased", "state = 'pending' AND lease_until > 0", webhook_deliveries.c.endpoint_id)
+partial_index("ix_webhook_deliveries_finished", "state != 'pending'", webhook_deliveries.c.created_at)

@@ -26,6 +26,7 @@ class BlobState(StrEnum):
     WRITING = "writing"  #: a storer means to write them; nothing may be relied on
     LIVE = "live"  #: durable; digest and size are true
     DOOMED = "doomed"  #: nobody refers to them; a sweep deletes them, then this row
+    QUARANTINED = "quarantined"  #: found bad; nobody refers to them; they are set aside for people, then this row goes
 
 
 media = Table(
@@ -52,6 +53,15 @@ media = Table(
 )
 for _key in ("created_at", "cached_at", "duration_key"):
     partial_index(f"ix_media_by_{_key}", "status_mask <> 0", media.c.connection_id, media.c[_key], media.c.id)
+    # For pages of what is pending or storing (`catalog/rollups.STATUS_BITS`): few, and few pages to write.
+    partial_index(
+        f"ix_media_waiting_{_key}",
+        "(status_mask & 6) <> 0",
+        media.c.connection_id,
+        media.c.status_mask,
+        media.c[_key],
+        media.c.id,
+    )
 
 
 variants = Table(
@@ -90,6 +100,8 @@ variants = Table(
     Column("kept_out", Text),
     # Why it is wanted, or no longer is: the rule or the wish behind the last decision, for `explain`.
     Column("decided_by", Text),
+    # The variant whose bytes these were made of (`catalog/derivations.py`); one without an origin has an empty key.
+    Column("derived_from", ByteText),
     UniqueConstraint("media_pk", "label"),
     one_of("status", Status),
     CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name="lease"),
@@ -106,6 +118,7 @@ partial_index(
     variants.c.id,
     variants.c.run_at,
 )
+partial_index("ix_variants_derived", "derived_from IS NOT NULL", variants.c.derived_from)
 partial_index("ix_variants_storing", "status = 'storing'", variants.c.connection_id, variants.c.lease_expires_at)
 partial_index("ix_variants_retained", "retained_blob_id IS NOT NULL", variants.c.removed_at)
 Index("ix_variants_connection", variants.c.connection_id, variants.c.status, variants.c.id)
@@ -138,6 +151,10 @@ blobs = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("refs", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # For moves between stores (`catalog/blob_moves.py`): the store it was moved to or found in, and until when no sweep
+    # takes it for dead: an intent of a move, or the copy that one left behind.
+    Column("place", Text),
+    Column("keep_until", BigInteger),
     one_of("state", BlobState),
     CheckConstraint("state <> 'live' OR (sha256 IS NOT NULL AND refs > 0)", name="live_is_referenced"),
     CheckConstraint("state = 'live' OR refs = 0", name="only_live_is_referenced"),
@@ -145,3 +162,5 @@ blobs = Table(
 partial_index("ix_blobs_same_bytes", "state = 'live'", blobs.c.org_id, blobs.c.sha256)
 partial_index("ix_blobs_writing", "state = 'writing'", blobs.c.id)
 partial_index("ix_blobs_doomed", "state = 'doomed'", blobs.c.id)
+partial_index("ix_blobs_quarantined", "state = 'quarantined'", blobs.c.id)
+partial_index("ix_blobs_kept", "keep_until IS NOT NULL", blobs.c.keep_until)
