@@ -1,13 +1,16 @@
 """Who may be dialled, judged from text alone: nothing here opens a socket."""
 
+import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from yarl import URL
 
 from mediavault.errors import AddressDenied, ConfigError
-from mediavault.origin.addresses import AllowList, check, classify
+from mediavault.origin.addresses import AllowList, check, check_url, classify
 
 NOTHING = AllowList()
 
@@ -274,3 +277,61 @@ def test_a_denial_says_what_to_do_and_that_works(address, entry):
         check(address, 8082, NOTHING)
     assert f"add {entry} to MEDIAVAULT_ORIGIN_ALLOW" in str(raised.value)
     check(address, 8082, AllowList.parse(entry))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "http://cdn.example",
+            "http://cdn.example/",
+            "https://CDN.Example:8443/a?b#c",
+            "HTTPS://cdn.example?x=http://y",
+        ),
+        *("http://8.8.8.8/", "http://8.8.8.8:80", "http://[2606:4700::1111]/", "https://[2606:4700::8.8.8.8]:443/x"),
+        *(
+            "http://cdn.example./",
+            "http://a_b.cdn-1.example/",
+            "http://xn--e1awd7f.example/",
+            "http://1.a/",
+            "http://a#",
+        ),
+        *("http://cdn.example/\\@127.0.0.1", "http://cdn.example/a b\u00e9\n", "http://cdn.example/?u=http://u:p@x/"),
+    ],
+)
+def test_a_plain_url_passes_whatever_stands_behind_its_host(url):
+    check_url(url)
+
+
+@given(st.text() | st.text(alphabet="htps:/.@[]%\\0123456789abcdefx#?-_ \t").map(lambda text: f"http://{text}"))
+def test_what_passes_is_read_alike_by_every_parser_here(url):
+    """The one that dials, the standard library's, and the one that shares out turns agree on the host and the port."""
+    try:
+        check_url(url)
+    except AddressDenied:
+        return
+    dialled, split = URL(url, encoded=True), urlsplit(url)
+    assert dialled.scheme == split.scheme in {"http", "https"}
+    assert (dialled.raw_host or "").lower() == split.hostname
+    assert dialled.port == (split.port or (443 if split.scheme == "https" else 80))
+    assert (dialled.user, dialled.password, split.username, split.password) == (None, None, None, None)
+    assert str(split.hostname).isascii()
+
+
+@given(st.from_regex(r"(0x)?[0-9a-fx]{1,12}(\.(0x)?[0-9a-fx]{1,12}){0,3}\.?", fullmatch=True))
+def test_no_host_that_a_resolver_reads_as_an_address_passes_unless_it_is_four_plain_numbers(host):
+    try:
+        address = IPv4Address(socket.inet_aton(host.removesuffix(".")))
+    except OSError:
+        return
+    if host == str(address):
+        check_url(f"http://{host}/")
+    else:
+        with pytest.raises(AddressDenied):
+            check_url(f"http://{host}/")
+
+
+@pytest.mark.parametrize("entry", ["0x7f.1:80", "a.0x7f:80", "0x7f000001:80", "cdn.0:80", "cdn.0x:80"])
+def test_an_allow_list_names_no_host_that_a_resolver_reads_as_an_address(entry):
+    with pytest.raises(ConfigError, match="DNS name"):
+        AllowList.parse(entry)

@@ -1,12 +1,17 @@
 """The configuration: where a setting comes from, and what is refused."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 from mediavault.config import PREFIX, VARIABLES, Config, Role, read_config
+from mediavault.domain.list_sync import Brake
 from mediavault.errors import ConfigError
+from mediavault.thumbnails.making import ThumbnailConfig
+from mediavault.vault.syncing import ListConfig
+from mediavault.vault.turns import TurnConfig
 
 PROJECT = Path(__file__).parents[2]
 KEY = "5a" * 32
@@ -55,8 +60,27 @@ def test_every_variable_reaches_the_configuration(tmp_path):
         BOOTSTRAP_API_KEY=SECRET,
         EDGE_CAPACITY_BYTES="3",
         FREE_FLOOR_BYTES="4",
+        LIST_BRAKE_ITEMS="9",
+        LIST_BRAKE_SHARE="0.25",
+        LIST_MOST_MEDIA="77",
+        LIST_READ_SECONDS="1.5",
         DRAIN_SECONDS="0.5",
+        ORIGIN_HOST_AT_ONCE="5",
+        ORIGIN_CONNECTION_AT_ONCE="6",
+        ORIGIN_BACKGROUND_AT_ONCE="7",
+        ORIGIN_HOST_PER_SECOND="8.5",
+        ORIGIN_CONNECTION_PER_SECOND="0",
+        ORIGIN_MOST_WAITING="9",
+        ORIGIN_WAIT_SECONDS="10",
+        FILL_LONGEST_SECONDS="11",
+        FILL_LARGEST_BYTES="12",
+        EDGE_FRESH_SECONDS="13",
+        EDGE_STALE_IF_ERROR_SECONDS="0",
     )
+    assert config.turns == TurnConfig(5, 6, 7, 8.5, 0, most_waiting=9, longest_wait_seconds=10)
+    assert (config.fill.longest_seconds, config.fill.largest_object_bytes) == (11, 12)
+    assert (config.fill.fresh_ms, config.fill.stale_if_error_ms) == (13_000, 0)
+    assert config.lists == ListConfig(Brake(9, 0.25), most_media=77, longest_read_seconds=1.5)
     assert (config.data, config.role, config.host, config.api_port, config.media_port) == (
         tmp_path,
         Role.STORER,
@@ -82,12 +106,18 @@ def test_an_empty_variable_is_unset(name):
     [
         *(("API_PORT", text) for text in ("-1", "65536", "0000009999999", "80 ", "٣", "1_0", "8080.0", "x")),
         *(("DRAIN_SECONDS", text) for text in ("nan", "inf", "-1", "1e9", "soon")),
+        *(("LIST_BRAKE_SHARE", text) for text in ("nan", "inf", "-0.1", "1.1", "half")),
+        *(("LIST_BRAKE_ITEMS", text) for text in ("0", "-1", "1.5", "\u0665", "9" * 30)),
         *(("EDGE_CAPACITY_BYTES", text) for text in ("-1", "1G", "1" * 19)),
+        *(("ORIGIN_HOST_AT_ONCE", text) for text in ("0", "-1", "many", "1.5")),
+        *(("ORIGIN_HOST_PER_SECOND", text) for text in ("-1", "nan", "inf", "fast")),
+        *(("EDGE_FRESH_SECONDS", text) for text in ("-1", "1.5", "9" * 11)),
         *(("HOST", text) for text in ("127.0.0.1/", " ::1", "a\nb")),
         ("ROLE", "cook"),
         *(("DATABASE_URL", text) for text in ("mysql://v", "sqlite://", "sqlite:///", "postgresql:/v", "v")),
         ("DATABASE_URL", "postgresql://vault:a/b@host/vault"),
-        *(("BLOBS_URL", text) for text in ("s3://bucket", "file://host/blobs", "/blobs", "file:blobs", "file:///b?c")),
+        *(("BLOBS_URL", text) for text in ("s3://Bucket", "s3://key:secret@bucket", "s3://bucket?region=a&region=b")),
+        *(("BLOBS_URL", text) for text in ("file://host/blobs", "/blobs", "file:blobs", "file:///b?c")),
         *(("MEDIA_BASE_URL", text) for text in ("media.test", "ftp://m", "http://", "http://m/?a", "http://m:99999")),
         *(("MEDIA_BASE_URL", text) for text in ("http://[::1", "http://u:p@m", "http://m\t", "http://mé.test")),
         ("UPSTREAM_URL", "http://u/#"),
@@ -131,11 +161,22 @@ def test_a_secret_may_lie_in_a_file(tmp_path):
     assert "No such file" in error(MASTER_KEY_FILE=str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("name", ["MEDIA_BASE_URLS", "DATA_FILE", "HOST_FILE", "_FILE", "", "data"])
+@pytest.mark.parametrize("name", ["_FILE", "", "data", "LISTEN"])
 def test_a_name_that_is_no_setting_is_refused_and_the_settings_named(name):
     said = error(**{name: ""})
     assert said.startswith(f"MEDIAVAULT_{name} is no setting")
     assert "MEDIAVAULT_ORIGIN_ALLOW" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *[("MEDIA_BASE_URLS", "MEDIA_BASE_URL"), ("DATTA", "DATA"), ("ORIGINS_ALLOW", "ORIGIN_ALLOW")],
+        *[("DATA_FILE", "DATA"), ("HOST_FILE", "HOST"), ("MASTER_KEY_FILES", "MASTER_KEY")],
+    ],
+)
+def test_a_slip_of_the_pen_is_told_what_was_meant(name, meant):
+    assert error(**{name: "x"}) == f"MEDIAVAULT_{name} is no setting of mediavault; did you mean MEDIAVAULT_{meant}?"
 
 
 def test_the_test_suites_own_variables_are_left_alone():
@@ -177,3 +218,44 @@ def test_the_document_is_what_the_generator_writes():
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
     assert generator.configuration() == (PROJECT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+
+def test_previous_master_keys_come_beside_the_one_that_seals(tmp_path):
+    other = "5b" * 32
+    config = read(MASTER_KEY=KEY, PREVIOUS_MASTER_KEYS=f"{other}, {KEY}")
+    assert config.previous_master_keys == (bytes.fromhex(other), bytes.fromhex(KEY))
+    assert other not in repr(config)
+    file = tmp_path / "keys"
+    file.write_text(f"{other}\n{KEY}\n")
+    assert read(MASTER_KEY=KEY, PREVIOUS_MASTER_KEYS_FILE=str(file)).previous_master_keys == config.previous_master_keys
+    assert "needs MEDIAVAULT_MASTER_KEY" in error(PREVIOUS_MASTER_KEYS=other)
+    assert "64 hexadecimal digits" in error(MASTER_KEY=KEY, PREVIOUS_MASTER_KEYS=other[:-1])
+    assert other[:-1] not in error(MASTER_KEY=KEY, PREVIOUS_MASTER_KEYS=other[:-1])
+
+
+def test_the_limits_of_thumbnails_and_their_program_are_settings():
+    config = read(
+        THUMBNAIL_EDGE_PIXELS="320",
+        THUMBNAIL_MOST_PIXELS="1000",
+        THUMBNAIL_MEMORY_BYTES="2000",
+        THUMBNAIL_CPU_SECONDS="3",
+        THUMBNAIL_WALL_SECONDS="4.5",
+        THUMBNAIL_AT_ONCE="2",
+        FFMPEG=sys.executable,
+    )
+    assert config.thumbnails == ThumbnailConfig(
+        edge_pixels=320,
+        most_pixels=1000,
+        memory_bytes=2000,
+        cpu_seconds=3,
+        wall_seconds=4.5,
+        at_once=2,
+        ffmpeg=sys.executable,
+    )
+    assert read().thumbnails == ThumbnailConfig()
+
+
+@pytest.mark.parametrize("text", ["ffmpeg", "/", "/nonexistent/ffmpeg", __file__])
+def test_a_program_is_named_by_its_path_and_must_be_one(text):
+    with pytest.raises(ConfigError, match="MEDIAVAULT_FFMPEG"):
+        read(FFMPEG=text)

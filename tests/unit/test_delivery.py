@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from mediavault.domain.delivery import FromEdge, FromFill, FromOrigin, FromStore, Gone, NotYet, Plan, plan
+from mediavault.domain.delivery import FromEdge, FromFill, FromOrigin, FromStore, Gone, NotYet, Plan, Revalidate, plan
 from mediavault.domain.lifecycle import Status
 
 NOW = 1_000_000
@@ -30,7 +30,15 @@ def test_a_fresh_edge_copy_needs_no_origin(status, rest):
 
 
 @pytest.mark.parametrize("status", UNSTORED)
-@pytest.mark.parametrize("edge_fresh_until", [None, NOW - 1, NOW])
+@pytest.mark.parametrize("edge_fresh_until", [NOW - 1, NOW])
+def test_a_stale_edge_copy_is_revalidated_also_while_the_origin_cools_down(status, edge_fresh_until):
+    for not_before in NOT_BEFORE:
+        assert planned(status, edge_fresh_until, False, not_before) == Revalidate()
+        assert planned(status, edge_fresh_until, True, not_before) == FromFill()
+
+
+@pytest.mark.parametrize("status", UNSTORED)
+@pytest.mark.parametrize("edge_fresh_until", [None])
 def test_without_one_a_fill_that_runs_is_joined_else_the_origin_asked_when_it_may_be(status, edge_fresh_until):
     for not_before in NOT_BEFORE:
         assert planned(status, edge_fresh_until, True, not_before) == FromFill()

@@ -54,7 +54,7 @@ def test_what_is_kept_is_found_and_read(cache, folder):
     assert content(cache, copy) == b"bytes"
     assert cache.total_bytes == 5
     assert cache.path(copy).read_bytes() == b"bytes"
-    assert files_below(folder) == {"copies/t1/variant1.v1", "copies/t1/variant1.v1.json"}
+    assert files_below(folder) == {"copies/1/variant1.v1"}
 
 
 def test_what_was_never_kept_is_not_found(cache):
@@ -76,7 +76,7 @@ def test_the_least_recently_used_copies_go_first(cache, folder):
     keep_copy(cache, "d1", bytes(600))
     assert [name for name in ("a1", "b1", "c1", "d1") if cache.find(name)] == ["a1", "d1"]
     assert cache.total_bytes == 900
-    assert files_below(folder) == {"copies/a1/a1.v1", "copies/a1/a1.v1.json", "copies/d1/d1.v1", "copies/d1/d1.v1.json"}
+    assert files_below(folder) == {"copies/1/a1.v1", "copies/1/d1.v1"}
     assert cache.statistics().evictions == 2
 
 
@@ -105,17 +105,42 @@ def test_a_copy_larger_than_the_cache_is_not_kept_but_its_viewers_read_on(cache,
         assert os.pread(staging.fd, 2_000, 0) == body
     assert cache.find("b1") is None
     assert cache.find("a1")
-    assert files_below(folder) == {"copies/a1/a1.v1", "copies/a1/a1.v1.json"}
+    assert files_below(folder) == {"copies/1/a1.v1"}
 
 
-def test_an_evicted_copy_stays_readable_to_whoever_opened_it(cache):
+def test_a_dropped_copy_stays_readable_to_whoever_opened_it(cache):
     copy = keep_copy(cache, "a1", b"a" * 600)
-    fd = cache.open_file(copy)
-    keep_copy(cache, "b1", b"b" * 600)
+    with contextlib.closing(cache.open_file(copy)) as opened:
+        cache.drop("a1")
+        assert cache.find("a1") is None
+        assert not cache.path(copy).exists()
+        assert os.pread(opened.fd, 600, 0) == b"a" * 600
+    assert cache.statistics().readers == 0
+
+
+def test_what_is_being_read_is_passed_over_when_room_is_made(cache):
+    oldest, older = (keep_copy(cache, name, bytes(300)) for name in ("a1", "b1"))
+    with contextlib.closing(cache.open_file(oldest)), contextlib.closing(cache.open_file(oldest)) as twice:
+        keep_copy(cache, "c1", bytes(600))
+        assert cache.find("a1") == oldest
+        assert cache.find("b1") is None
+        assert not cache.path(older).exists()
+        twice.close()
+        twice.close()
+        assert cache.statistics().readers == 1
+        keep_copy(cache, "d1", bytes(600))
+        assert cache.find("a1") == oldest
+    keep_copy(cache, "e1", bytes(800))
     assert cache.find("a1") is None
-    assert not cache.path(copy).exists()
-    assert os.pread(fd, 600, 0) == b"a" * 600
-    os.close(fd)
+
+
+def test_where_everything_is_being_read_a_fill_is_refused_and_nothing_is_lost(cache):
+    copy = keep_copy(cache, "a1", bytes(600))
+    with cache.reading(copy) as path, pytest.raises(DiskFull, match="being read"):
+        cache.stage(500)
+    assert path.exists()
+    assert cache.statistics().filling_bytes == 0
+    cache.stage(500).close()
 
 
 def test_a_new_version_takes_the_place_of_the_old_and_is_never_read_for_it(cache, folder):
@@ -126,7 +151,7 @@ def test_a_new_version_takes_the_place_of_the_old_and_is_never_read_for_it(cache
     assert cache.find("variant1") == new  # the old copy's absence says nothing of the new one
     assert content(cache, new) == b"new"
     assert cache.total_bytes == 3
-    assert files_below(folder) == {"copies/t1/variant1.v2", "copies/t1/variant1.v2.json"}
+    assert files_below(folder) == {"copies/1/variant1.v2"}
 
 
 def test_the_same_version_may_be_kept_again(cache):
@@ -185,7 +210,7 @@ def test_a_copy_that_cannot_be_kept_leaves_nothing(cache, folder, monkeypatch, c
     with contextlib.closing(cache.stage(len(body))) as staging:
         staging.append(body)
         if call == "open":
-            refuse_sidecars(monkeypatch)
+            refuse_the_journal(monkeypatch)
         else:
             fail(monkeypatch, call, errno.ENOSPC)
         with pytest.raises(DiskFull):
@@ -197,18 +222,19 @@ def test_a_copy_that_cannot_be_kept_leaves_nothing(cache, folder, monkeypatch, c
     assert cache.statistics().reserved_bytes == 0
 
 
-def refuse_sidecars(monkeypatch) -> None:
-    def refuse(self: Path, data: bytes) -> int:
+def refuse_the_journal(monkeypatch) -> None:
+    def refuse(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(os, "write", refuse)
 
 
 def test_the_numbers_add_up(cache):
-    keep_copy(cache, "a1", bytes(10))
+    copy = keep_copy(cache, "a1", bytes(10))
     keep_copy(cache, "b1", bytes(20))
     cache.find("a1")
-    cache.find("c1")
+    content(cache, copy)
+    cache.count_miss()
     with contextlib.closing(cache.stage(50)) as staging:
         staging.append(bytes(30))
         numbers = cache.statistics()

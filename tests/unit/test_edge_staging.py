@@ -292,3 +292,45 @@ def test_a_fill_that_could_not_be_helped_costs_no_copy(cache, disk):
     with pytest.raises(DiskFull):
         cache.stage(101)
     assert cache.find("a1")
+
+
+def test_what_is_written_beyond_the_end_is_absorbed_in_order(staging):
+    staging.append(b"abc")
+    staging.write(6, b"ghi")
+    assert (staging.written, staging.digest()) == (3, hashlib.sha256(b"abc").hexdigest())
+    assert staging.read(6, 9) == b"ghi"
+    staging.write(3, memoryview(b"def"))
+    assert staging.written == 6
+    staging.absorb(9)
+    assert (staging.written, staging.digest()) == (9, hashlib.sha256(b"abcdefghi").hexdigest())
+
+
+def test_what_is_hashed_stays_as_it_is(staging):
+    staging.append(b"abc")
+    staging.write(0, b"XYZdef")
+    staging.write(1, b"XY")
+    assert staging.read(0, 9) == b"abcdef"
+    assert staging.digest() == hashlib.sha256(b"abcdef").hexdigest()
+
+
+def test_more_than_was_written_cannot_be_absorbed(staging):
+    staging.append(b"abc")
+    with pytest.raises(BlobUnavailable):
+        staging.absorb(4)
+
+
+def test_unused_space_is_returned_and_asked_for_again(cache, staging):
+    staging.append(b"abc")
+    staging.release_unused()
+    assert reserved(cache) == 0
+    staging.write(50, b"def")
+    assert reserved(cache) == GROWTH - 3
+
+
+def test_a_file_that_cannot_be_read_back_says_so(staging, monkeypatch):
+    staging.write(10, b"abc")
+    fail(monkeypatch, "pread", errno.EIO)
+    with pytest.raises(BlobUnavailable):
+        staging.absorb(13)
+    with pytest.raises(BlobUnavailable):
+        staging.read(0, 1)

@@ -9,8 +9,9 @@ import pytest
 from mediavault.edge.cache import EdgeCache, EdgeConfig
 from mediavault.edge.staging import Staging
 from mediavault.errors import BlobUnavailable, OriginRefused, OriginUnavailable
-from mediavault.vault.fill import Fill, Filled, FillHead
-from mediavault.vault.filling import verified_content_type
+from mediavault.vault.fill import Fill, Filled, FillHead, Want
+from mediavault.vault.fill_stream import NEAR_BYTES, WINDOW_BYTES, Stream
+from mediavault.vault.media_start import verified_content_type
 
 HEAD = FillHead(6, "image/jpeg", None)
 FILLED = Filled(6, "00", "image/jpeg", "v1")
@@ -27,7 +28,7 @@ def _begun(staging: Staging, data: bytes = b"abc") -> Fill:
     fill.opened(staging)
     staging.append(data)
     fill.started(HEAD)
-    fill.advanced(len(data))
+    fill.arrived(0, len(data))
     return fill
 
 
@@ -39,7 +40,7 @@ async def test_readers_get_what_is_there_and_wait_for_the_rest(staging):
     await asyncio.sleep(0)
     assert not waiting.done()
     staging.append(b"def")
-    fill.advanced(6)
+    fill.arrived(3, 6)
     assert await waiting == 3
     fill.completed(FILLED)
     assert (await fill.available(6), await fill.finished()) == (0, FILLED)
@@ -136,6 +137,60 @@ async def test_a_leader_cut_off_while_adopting_leaves_nobody_waiting(staging):
     with pytest.raises(OriginUnavailable, match="stopping"):
         await waiting
     fill.leader_left()
+
+
+async def test_a_reader_who_waits_tells_what_it_wants_until_it_is_on_its_way(staging):
+    fill = _begun(staging)
+    waiting = asyncio.create_task(fill.available(5, 6))
+    await asyncio.sleep(0)
+    assert fill.wants() == [Want(5, 6)]
+    assert fill.changed.is_set()
+    fill.streams.append(Stream(3, 6))
+    assert fill.wants() == []
+    fill.streams.clear()
+    fill.arrived(5, 6)
+    assert fill.wants() == []  # it is there, though its reader has not run yet
+    assert await waiting == 1
+    fill.failed(OriginUnavailable("cut"))
+    fill.leader_left()
+
+
+async def test_those_who_wait_for_the_whole_are_handed_over(staging):
+    fill, adopted = _begun(staging), []
+
+    async def adopt(path: Path, filled: Filled) -> None:
+        adopted.append(filled)
+
+    waiting = asyncio.create_task(fill.adopted(adopt))
+    await asyncio.sleep(0)
+    successor = Fill("variant", "v2")
+    fill.hand_over(successor)
+    fill.failed(OriginUnavailable("changed"))
+    fill.leader_left()
+    assert await successor.serve_adopters(staging.path, FILLED)
+    assert await waiting
+    assert (adopted, successor.restarts) == ([FILLED], 1)
+
+
+def test_a_stream_is_waited_for_only_by_who_is_near_it():
+    stream = Stream(1000, 10 * NEAR_BYTES)
+    assert stream.reaches(1000)
+    assert stream.reaches(1000 + NEAR_BYTES)
+    assert not stream.reaches(1001 + NEAR_BYTES)
+    assert not stream.reaches(999)
+    stream.is_only_way = True
+    assert stream.reaches(9 * NEAR_BYTES)
+
+
+def test_a_stream_keeps_a_bounded_way_ahead_of_its_readers():
+    stream = Stream(0, None)
+    stream.position = WINDOW_BYTES
+    assert stream.is_far_ahead
+    stream.note(5)
+    assert not stream.is_far_ahead
+    assert stream.moved.is_set()
+    stream.note(WINDOW_BYTES + 2 * NEAR_BYTES)  # somebody else's place
+    assert stream.asked == 5
 
 
 JPEG = b"\xff\xd8\xff\xe0"

@@ -13,7 +13,9 @@ from mediavault.domain.media_type import (
     agrees,
     by_extension,
     canonical,
+    extension,
     family,
+    is_document,
     is_media,
     sniff,
 )
@@ -234,6 +236,39 @@ def test_by_extension(path, content_type):
 )
 def test_family(content_type, kind):
     assert family(content_type) == kind
+
+
+@pytest.mark.parametrize("content_type", sorted(INLINE_SAFE | {"video/x-msvideo"}))
+def test_a_file_of_a_known_type_is_named_so_that_the_type_can_be_told(content_type):
+    assert extension(content_type).isalnum()
+    told = by_extension(f"/media.{extension(content_type)}")
+    assert told is not None
+    assert told == content_type or agrees(told, content_type)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/html", "image/svg+xml", "application/pdf", "text/javascript", "x", "", None]
+)
+def test_what_is_no_known_medium_is_named_so_that_no_system_opens_it(content_type):
+    assert extension(content_type) == "bin"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "document"),
+    [
+        ("text/html", True),
+        ("text/javascript", True),
+        ("image/svg+xml", True),
+        ("image/anything+xml", True),
+        ("video/x+XML; charset=utf-8", True),
+        ("", True),
+        ("image/png", False),
+        ("video/x-flv", False),
+        ("application/ogg", False),
+    ],
+)
+def test_documents_are_told_by_their_declared_types(content_type, document):
+    assert is_document(content_type) is document
 
 
 def test_the_default_of_a_type_is_of_that_type():

@@ -2,13 +2,14 @@
 
 import json
 from base64 import b64encode
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediavault.domain.origin_expiry import expires_at, identity
+from mediavault.domain import origin_expiry
+from mediavault.domain.origin_expiry import expires_at, identity, told_expiry
 
 SEEN = 1_700_000_000_000
 DEFAULT = SEEN + 24 * 3_600_000
@@ -219,3 +220,16 @@ def test_an_identity_holds_no_secret():
         identity("https://user:hunter2@cdn.example.com/a?Signature=s3cret&v=1#s3cret")
         == "https://cdn.example.com/a?v=1"
     )
+
+
+@given(st.text("ab%2+=&;# \u00e9?/41"))
+def test_a_query_is_taken_apart_as_the_standard_parser_does(query):
+    bare = query.partition("#")[0]
+    assert origin_expiry._pairs(f"https://x/y?{query}") == parse_qsl(bare, keep_blank_values=True)
+
+
+def test_a_url_that_tells_nothing_of_its_end_has_none():
+    assert told_expiry("https://cdn.example/a.jpg?width=5") is None
+    assert told_expiry("https://cdn.example/a.jpg?Expires=1764115200") == 1_764_115_200_000
+    assert told_expiry("https://cdn.example/exp=1764115200~hmac=1/a.jpg") == 1_764_115_200_000
+    assert told_expiry("https://cdn.example/%65xp=1764115200~hmac=1/a.jpg") == 1_764_115_200_000

@@ -1,12 +1,26 @@
 """What a change of policy does to a variant: a pure function, and what it may never do."""
 
+from dataclasses import replace
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.media import MediaType, Source
-from mediavault.domain.policy import Facts, Policy, Rule, Standing, decide, effect, ending, touched
+from mediavault.domain.policy import (
+    ASKED_FOR,
+    Facts,
+    Policy,
+    Rule,
+    Standing,
+    against_keeping,
+    decide,
+    effect,
+    ending,
+    touched,
+    unsuitable,
+)
 from mediavault.domain.settings import SettingsOverrides, VaultSettings, fold, merged, without
 from mediavault.domain.times import DAY
 
@@ -40,7 +54,7 @@ STANDINGS = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
-    st.sampled_from([None, "asked for", "vault media are kept from view 1 on"]),
+    st.sampled_from([None, ASKED_FOR, "vault media are kept from view 1 on"]),
 )
 PARTS = st.builds(
     SettingsOverrides,
@@ -54,7 +68,12 @@ def test_an_effect_fits_the_status_spares_pins_and_is_never_missed_by_touched(be
     found = effect(before, after, standing, NOW)
     if found is None:
         return
-    expected = {Status.STORED: Event.REMOVED, Status.PENDING: Event.UNQUEUED, Status.EDGE_ONLY: Event.QUEUED}
+    expected = {
+        Status.STORED: Event.REMOVED,
+        Status.PENDING: Event.UNQUEUED,
+        Status.STORING: Event.UNQUEUED,
+        Status.EDGE_ONLY: Event.QUEUED,
+    }
     assert found.event is expected[standing.status]
     if found.event is Event.REMOVED:
         assert after.enabled
@@ -67,6 +86,27 @@ def test_an_effect_fits_the_status_spares_pins_and_is_never_missed_by_touched(be
         assert decide(after.settings, standing.facts, vault_plus_enabled=after.enabled).keep
     else:
         assert not decide(after.settings, standing.facts, vault_plus_enabled=after.enabled).keep
+
+
+@given(POLICIES, STANDINGS)
+def test_what_has_just_come_is_turned_away_exactly_where_a_change_would_remove_it_once_stored(policy, standing):
+    against = against_keeping(policy, standing)
+    stored = replace(standing, status=Status.STORED, stored_at=NOW)
+    removal = effect(policy, policy, stored, NOW)
+    if against is not None:
+        assert against.event is Event.UNQUEUED
+        assert removal is not None
+        assert (removal.code, removal.reason) == (against.code, against.reason)
+    elif removal is not None and removal.code in {Rule.TYPE, Rule.QUALITY}:
+        assert standing.decided_by == ASKED_FOR
+    if standing.pinned or not policy.enabled or unsuitable(policy.settings, standing.facts) is None:
+        assert against is None
+
+
+@given(POLICIES, POLICIES)
+def test_a_change_looks_at_the_statuses_in_the_order_in_which_variants_pass_them(before, after):
+    way = (Status.PENDING, Status.STORING, Status.STORED, Status.EDGE_ONLY)
+    assert list(touched(before, after)) == [status for status in way if status in touched(before, after)]
 
 
 @given(POLICIES)

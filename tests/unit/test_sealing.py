@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediavault.errors import BadSignature, WrongMasterKey
-from mediavault.vault.sealing import Sealer, check_master_key
+from mediavault.vault.rekeying import check_master_key
+from mediavault.vault.sealing import MasterKey, Sealer
 
 KEY = bytes(range(32))
 PLACE = ("connections", "session", "org", "https://a", "7")
@@ -88,3 +89,35 @@ async def test_a_vault_keeps_the_key_it_was_made_with(catalog):
     await check_master_key(catalog, Sealer(KEY))
     with pytest.raises(WrongMasterKey, match="give it the key it was made with"):
         await check_master_key(catalog, Sealer(os.urandom(32)))
+
+
+def test_a_ciphertext_says_which_key_it_needs():
+    other = os.urandom(32)
+    ring = Sealer(other, KEY)
+    sealed = sealer.seal(b"secret", PLACE)
+    assert ring.open(sealed, PLACE) == b"secret"
+    assert sealer.is_current(sealed)
+    assert not ring.is_current(sealed)
+    assert ring.is_current(ring.seal(b"secret", PLACE))
+    with pytest.raises(WrongMasterKey, match="sealed with a master key that was not given"):
+        Sealer(other).open(sealed, PLACE)
+
+
+def test_the_id_of_a_key_is_not_a_part_of_it():
+    made = MasterKey(KEY)
+    assert len(bytes.fromhex(made.id)) == 4
+    assert bytes.fromhex(made.id) not in KEY
+    assert MasterKey(KEY).id == made.id != MasterKey(os.urandom(32)).id
+
+
+def test_a_ring_that_changes_tells_who_follows_it():
+    ring, told = Sealer(KEY), []
+    ring.follow(lambda: told.append(ring.url_key_id))
+    direct = ring.seal_direct("https://a/b", "org", "conn")
+    ring.use(bytes(32), KEY)
+    assert told == [MasterKey(bytes(32)).url_key_id]
+    assert set(ring.url_keys) == {MasterKey(KEY).url_key_id, MasterKey(bytes(32)).url_key_id}
+    assert ring.open_direct(direct) == "https://a/b"
+    ring.use(bytes(32))
+    with pytest.raises(BadSignature):
+        ring.open_direct(direct)

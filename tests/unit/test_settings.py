@@ -28,6 +28,7 @@ DEFAULTS = {
     "presignedUrlTtlSeconds": 3600,
     "storageLimitBytes": 0,
     "storageLimitPurgeStrategy": "purge_oldest",
+    "deriveThumbnails": False,
 }
 VALUES = {
     "autoCacheVault": st.booleans(),
@@ -40,6 +41,7 @@ VALUES = {
     "presignedUrlTtlSeconds": st.integers(60, 604_800),
     "storageLimitBytes": st.integers(0, 2**60),
     "storageLimitPurgeStrategy": st.sampled_from(["purge_oldest", "purge_largest", "purge_smallest", "block_new"]),
+    "deriveThumbnails": st.booleans(),
 }
 PARTS = st.fixed_dictionaries({}, optional=VALUES)
 

@@ -129,6 +129,18 @@ def test_a_second_key_is_taken_and_a_retired_one_is_not():
         UrlSigner("https://media.example", {2: KEYS[2]}, 2).verify(TOKEN, now=NOW)
 
 
+def test_a_token_that_was_taken_before_is_refused_once_it_expires_or_its_key_retires():
+    signer = UrlSigner("https://media.example", KEYS, 1)
+    token = token_of(signer.sign_variant(ID, ttl_seconds=60, now=NOW))
+    expires_at = signer.verify(token, now=NOW).expires_at
+    assert signer.verify(token, now=expires_at - 1).variant_id == ID
+    with pytest.raises(BadSignature, match="expired"):
+        signer.verify(token, now=expires_at)
+    signer.use({2: KEYS[2]}, 2)
+    with pytest.raises(BadSignature):
+        signer.verify(token, now=NOW)
+
+
 def test_a_key_id_does_not_lend_another_keys_signature():
     assert refused(signed(head(key_id=1) + bytes(16), KEYS[2]))
 
@@ -157,3 +169,40 @@ def test_the_url_stays_the_same_until_its_expiry_must_move(now, ttl):
     assert last >= now
     assert rounded_expiry(last, ttl) == expiry
     assert rounded_expiry(last + 1, ttl) == expiry + ttl // 4
+
+
+def test_a_token_of_no_key_takes_the_same_way_as_a_wrong_signature(monkeypatch):
+    """One MAC over the same bytes and one comparison in constant time, whatever is wrong."""
+    compared: list[int] = []
+    compare = hmac.compare_digest
+
+    def counted(one: bytes, other: bytes) -> bool:
+        compared.append(len(one))
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", counted)
+    raw = base64.urlsafe_b64decode(TOKEN + "=" * (-len(TOKEN) % 4))
+    for altered in (
+        raw[:1] + bytes([200]) + raw[2:],  # a key that is not there
+        b"\2" + raw[1:],  # a version that is not there
+        raw[:2] + b"\x63" + raw[3:],  # a purpose that is not there
+        raw[:-32] + bytes(32),  # wrong from the first byte on
+        raw[:-1] + bytes([raw[-1] ^ 1]),  # wrong in the last bit
+    ):
+        compared.clear()
+        with pytest.raises(BadSignature):
+            SIGNER.verify(base64.urlsafe_b64encode(altered).rstrip(b"=").decode(), now=NOW)
+        assert compared == [32]
+
+
+def test_keys_that_change_sign_at_once_and_verify_what_both_signed():
+    signer = UrlSigner("https://media.example", {1: KEYS[1]}, 1)
+    old = signer.sign_variant(ID, ttl_seconds=3600, now=NOW)
+    signer.use(KEYS, 2)
+    new = signer.sign_variant(ID, ttl_seconds=3600, now=NOW)
+    assert new != old
+    for url in (old, new):
+        assert signer.verify(url.rpartition("/")[2], now=NOW).variant_id == ID
+    signer.use({2: KEYS[2]}, 2)
+    with pytest.raises(BadSignature):
+        signer.verify(old.rpartition("/")[2], now=NOW)

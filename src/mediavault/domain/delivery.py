@@ -16,6 +16,11 @@ class FromEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class Revalidate:
+    """The edge cache's complete copy, once the origin has said that it is still right."""
+
+
+@dataclass(frozen=True, slots=True)
 class FromFill:
     """The growing file of a fetch that runs already."""
 
@@ -37,7 +42,12 @@ class Gone:
     """Removed."""
 
 
-Plan = FromStore | FromEdge | FromFill | FromOrigin | NotYet | Gone
+@dataclass(frozen=True, slots=True)
+class Unmade:
+    """A thumbnail that the vault makes itself and has not made yet: there is no origin to ask."""
+
+
+Plan = FromStore | FromEdge | Revalidate | FromFill | FromOrigin | NotYet | Gone | Unmade
 
 
 def plan(
@@ -48,6 +58,7 @@ def plan(
     not_before: int,
     now: int,
     has_older_bytes: bool = False,
+    has_origin: bool = True,
 ) -> Plan:
     """Choose the source. Times in Unix ms; `edge_fresh_until` is None where the edge has no copy.
 
@@ -57,10 +68,14 @@ def plan(
         return Gone()
     if status is Status.STORED or has_older_bytes:
         return FromStore()
+    if not has_origin:
+        return Unmade()
     if edge_fresh_until is not None and now < edge_fresh_until:
         return FromEdge()
     if filling:
         return FromFill()
+    if edge_fresh_until is not None:
+        return Revalidate()  # even while the origin cools down: a stale copy may be better than none
     if now < not_before:
         return NotYet(not_before)
     return FromOrigin()

@@ -83,6 +83,9 @@ _BY_EXTENSION = {
     **{"mp3": "audio/mpeg", "aac": "audio/aac", "flac": "audio/flac", "wav": "audio/wav"},
 }
 
+#: The first extension of each type, as it stands above.
+_EXTENSIONS = {content_type: name for name, content_type in reversed(_BY_EXTENSION.items())} | {"audio/webm": "webm"}
+
 _MAGIC = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -145,6 +148,12 @@ def is_media(sniffed: str | None) -> bool:
     return canonical(sniffed) in _MEDIA
 
 
+def is_document(declared: str | None) -> bool:
+    """Whether a declared type names no media; browsers parse whatever ends in `+xml`, pictures by name included."""
+    said = canonical(declared)
+    return family(said) is None or said.endswith("+xml")
+
+
 def agrees(declared: str | None, sniffed: str | None) -> bool:
     """Whether a declared type can be true of bytes that were sniffed.
 
@@ -162,6 +171,11 @@ def by_extension(url_path: str) -> str | None:
     """The type that the extension of a URL's path promises, if it is one of media."""
     _, dot, extension = url_path.rpartition("/")[2].rpartition(".")
     return _BY_EXTENSION.get(extension.lower()) if dot else None
+
+
+def extension(content_type: str | None) -> str:
+    """What a file of that type is named with; `bin`, which no system opens, for all that is not known media."""
+    return _EXTENSIONS.get(canonical(content_type), "bin")
 
 
 def sniff(head: bytes) -> str | None:

@@ -142,14 +142,24 @@ def wanted_by_policy(decided_by: str | None) -> bool:
     return decided_by is not None and _KEPT_FROM in decided_by
 
 
+def retention_reason(days: int) -> str:
+    """Why retention removes."""
+    return f"kept for {days} days after storing, which are over"
+
+
+def access_expiry_reason(days: int) -> str:
+    """Why access expiry removes."""
+    return f"not viewed for {days} days"
+
+
 def ending(settings: VaultSettings, stored_at: int, last_accessed_at: int) -> Ending | None:
     """When policy removes a stored variant; None while no setting says so. A fresh copy counts as viewed."""
     ends = []
     if settings.retention_days:
-        reason = f"kept for {settings.retention_days} days after storing, which are over"
+        reason = retention_reason(settings.retention_days)
         ends.append(Ending(stored_at + settings.retention_days * DAY, Rule.RETENTION, reason))
     if settings.access_expiry_days:
-        reason = f"not viewed for {settings.access_expiry_days} days"
+        reason = access_expiry_reason(settings.access_expiry_days)
         viewed_at = max(stored_at, last_accessed_at)
         ends.append(Ending(viewed_at + settings.access_expiry_days * DAY, Rule.ACCESS_EXPIRY, reason))
     return min(ends, key=lambda end: end.at, default=None)
@@ -162,11 +172,26 @@ def effect(before: Policy, after: Policy, standing: Standing, now: int) -> Effec
     """
     if standing.status is Status.STORED:
         return None if standing.pinned or not after.enabled else _removal(after.settings, standing, now)
-    if standing.status is Status.PENDING:
+    if standing.status in {Status.PENDING, Status.STORING}:
         return None if standing.pinned else _unqueueing(after, standing)
     if standing.status is Status.EDGE_ONLY:
         return _queueing(before, after, standing)
     return None
+
+
+#: What wanted a variant that a person asked for.
+ASKED_FOR = "asked for"
+
+
+def against_keeping(policy: Policy, standing: Standing) -> Effect | None:
+    """Why a variant whose bytes have just come must not be stored after all: policy changed since it was queued.
+
+    What a person asked for is stored whatever policy says; a change of policy afterwards unqueues that by itself.
+    """
+    if not policy.enabled or standing.pinned or standing.decided_by == ASKED_FOR:
+        return None
+    against = unsuitable(policy.settings, standing.facts)
+    return None if against is None else Effect(Event.UNQUEUED, against.code, against.rule)
 
 
 def _removal(settings: VaultSettings, standing: Standing, now: int) -> Effect | None:
@@ -200,14 +225,20 @@ def _queueing(before: Policy, after: Policy, standing: Standing) -> Effect | Non
 
 
 def touched(before: Policy, after: Policy) -> tuple[Status, ...]:
-    """The statuses a change of policy can have an effect on: the others need not be looked at."""
+    """The statuses a change of policy can have an effect on, in the order to look at them.
+
+    It is the order of a variant's way: what moves on meanwhile is met again, as what it has become.
+    """
     if before == after:
         return ()
     statuses = []
+    wants_anew = before.enabled != after.enabled or _wanting(before.settings) != _wanting(after.settings)
+    if wants_anew:
+        statuses += [Status.PENDING, Status.STORING]
     if after.enabled and (not before.enabled or _keeping(before.settings) != _keeping(after.settings)):
         statuses.append(Status.STORED)
-    if before.enabled != after.enabled or _wanting(before.settings) != _wanting(after.settings):
-        statuses += [Status.PENDING, Status.EDGE_ONLY]
+    if wants_anew:
+        statuses.append(Status.EDGE_ONLY)
     return tuple(statuses)
 
 

@@ -8,6 +8,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mediavault.domain import byte_ranges, conditions
 from mediavault.domain.byte_ranges import Partial, Slice, Unsatisfiable
@@ -15,6 +16,9 @@ from mediavault.domain.byte_ranges import Partial, Slice, Unsatisfiable
 ALLOWED_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 
 Headers = tuple[tuple[str, str], ...]
+
+#: Versions whose headers need not be written anew.
+_REMEMBERED = 4096
 
 #: The request headers that bear on the answer.
 _RELEVANT = frozenset(
@@ -165,6 +169,7 @@ def _boundary(etag: str, ranges: list[str]) -> str:
     return hashlib.sha256("\n".join([etag, *ranges]).encode("latin-1")).hexdigest()[:32]
 
 
+@lru_cache(_REMEMBERED)
 def _validators(representation: Representation) -> Headers:
     """What tells this version from another; all that a 304 carries (RFC 9110 §15.4.5)."""
     if representation.last_modified_at is None:
@@ -172,6 +177,7 @@ def _validators(representation: Representation) -> Headers:
     return ("etag", representation.etag), ("last-modified", conditions.format_date(representation.last_modified_at))
 
 
+@lru_cache(_REMEMBERED)
 def _described(representation: Representation) -> Headers:
     """What every 200 and 206 of this version says alike; the digest is of the whole, also on a slice (RFC 9530 §3)."""
     headers = (*_validators(representation), ("accept-ranges", "bytes"))

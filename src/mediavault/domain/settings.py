@@ -35,6 +35,7 @@ class VaultSettings(Struct, frozen=True, rename="camel", forbid_unknown_fields=T
     presigned_url_ttl_seconds: UrlLife = 3600  #: life of a media-host URL
     storage_limit_bytes: Bytes = 0
     storage_limit_purge_strategy: PurgeStrategy = "purge_oldest"
+    derive_thumbnails: bool = False  #: make a thumb from a stored copy where upstream has none
 
 
 #: A part of VaultSettings: every field may be absent. What a connection overrides, and what a PATCH carries.

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from mediavault.errors import BadSignature
 
@@ -23,6 +24,9 @@ _HEAD = struct.Struct(">BBBI")
 _MAC_BYTES = 32
 _VARIANT_ID_BYTES = 16
 _LARGEST_TOKEN = 8192
+_SHORT_TOKEN = 128  #: a variant's: what it allows is remembered, and takes little room
+#: URLs of variants, and tokens, that are kept: equal questions have equal answers until their rounded expiry passes.
+_MOST_KEPT = 16_384
 
 
 class Purpose(IntEnum):
@@ -54,12 +58,21 @@ class UrlSigner:
 
     def __init__(self, media_base_url: str, keys: Mapping[int, bytes], signing_key_id: int) -> None:
         self._prefix = f"{media_base_url.rstrip('/')}/v2/"
+        self.use(keys, signing_key_id)
+
+    def use(self, keys: Mapping[int, bytes], signing_key_id: int) -> None:
+        """Verify with these keys from now on, and sign with the one of that id."""
         self._macs: dict[int, Callable[[bytes], bytes]] = {key_id: _mac(key) for key_id, key in keys.items()}
         self._key_id = signing_key_id
+        self._variant_url = lru_cache(_MOST_KEPT)(self._variant_url_until)
+        self._known = lru_cache(_MOST_KEPT)(self._grant)  # what is raised is not kept: forgeries push nothing out
 
     def sign_variant(self, variant_id: str, *, ttl_seconds: int, now: int) -> str:
         """A URL for a variant. `now` in Unix milliseconds; equal questions give equal URLs for a while."""
-        return self._sign(Purpose.VARIANT, bytes.fromhex(variant_id), rounded_expiry(now, ttl_seconds))
+        return self._variant_url(variant_id, rounded_expiry(now, ttl_seconds))
+
+    def _variant_url_until(self, variant_id: str, expiry: int) -> str:
+        return self._sign(Purpose.VARIANT, bytes.fromhex(variant_id), expiry)
 
     def sign_direct(self, sealed_url: bytes, *, ttl_seconds: int, now: int) -> str:
         """A URL for an origin URL that was sealed by the caller."""
@@ -72,20 +85,27 @@ class UrlSigner:
 
     def verify(self, token: str, *, now: int) -> Grant:
         """What the token allows at `now` (Unix milliseconds). Raises BadSignature."""
+        grant = self._known(token) if len(token) <= _SHORT_TOKEN else self._grant(token)
+        if now >= grant.expires_at:
+            raise BadSignature("The media URL has expired")
+        return grant
+
+    def _grant(self, token: str) -> Grant:
+        """What the token allows until it expires. Raises BadSignature."""
         raw = _decode(token)
         if len(raw) < _HEAD.size + _VARIANT_ID_BYTES + _MAC_BYTES:
             raise BadSignature
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         version, key_id, purpose, expiry = _HEAD.unpack_from(body)
-        sign = self._macs.get(key_id)
-        if sign is None or version != _VERSION or not hmac.compare_digest(sign(body), mac):
+        # A key id that is none of ours takes the same way as a wrong signature: one MAC, one comparison.
+        sign = self._macs.get(key_id, self._macs[self._key_id])
+        is_signed = hmac.compare_digest(sign(body), mac)
+        if not is_signed or key_id not in self._macs or version != _VERSION:
             raise BadSignature
         if purpose == Purpose.VARIANT and len(body) != _HEAD.size + _VARIANT_ID_BYTES:
             raise BadSignature
         if purpose not in _PURPOSES:  # signed by a newer version
             raise BadSignature
-        if now >= expiry * 1000:
-            raise BadSignature("The media URL has expired")
         return Grant(Purpose(purpose), body[_HEAD.size :], expiry * 1000)
 
 
