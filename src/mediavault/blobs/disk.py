@@ -2,6 +2,7 @@
 
     <root>/.staging/<key>.<random>                     files being written
     <root>/<organisation, or _>/<last two>/<id>        blobs, 0600 in folders of 0700
+    <root>/.quarantine/<key>.<random>                  what was set aside, for people
 
 The last two characters of an id choose its folder: ids of one time share their first ones.
 The order is the promise: bytes and length checked < fsync of the file < rename < fsync of the folders.
@@ -38,7 +39,9 @@ class DiskBlobs:
 
     def __init__(self, root: Path, now: Now = _milliseconds) -> None:
         self._root = root
+        self._root_text = str(self._root)
         self._staging = root / ".staging"
+        self._quarantine = root / ".quarantine"
         self._now = now
         self._durable_folders: set[Path] = set()  # whose own names this process has synced
         try:
@@ -73,7 +76,7 @@ class DiskBlobs:
     def open_file(self, key: BlobKey) -> BlobFile:
         """Open a blob's local file."""
         try:
-            return BlobFile(*steps.open_regular(self._place(key)))
+            return BlobFile(*steps.open_regular(self._path(key)))
         except FileNotFoundError as error:
             raise BlobNotFound(f"no blob {key}") from error
         except OSError as error:
@@ -110,6 +113,10 @@ class DiskBlobs:
         """Forget a blob."""
         await in_thread(key, _remove, self._place(key))
 
+    async def set_aside(self, key: BlobKey) -> bool:
+        """Move what lies under a key into the quarantine."""
+        return await in_thread(key, self._set_aside, self._place(key))
+
     async def keys(self) -> AsyncGenerator[BlobKey, None]:
         """List every key, in no order. Names that are no keys are not ours and not listed."""
         for organisation in await in_thread("the list of blobs", _names, self._root):
@@ -137,9 +144,18 @@ class DiskBlobs:
         """Remove staging files that have not changed for so long."""
         return await in_thread("the sweep", self._sweep, self._now() / SECOND - older_than_seconds)
 
+    async def leftovers(self, older_than_seconds: float) -> list[str]:
+        """The names of staging files that have not changed for so long."""
+        old = await in_thread("the staging folder", self._leftovers, self._now() / SECOND - older_than_seconds)
+        return [path.name for path in old]
+
     def _place(self, key: BlobKey) -> Path:
+        return Path(self._path(key))
+
+    def _path(self, key: BlobKey) -> str:
+        """Text: on the way of every view, a Path would cost more than opening the file."""
         organisation, _, blob_id = require_key(key).rpartition("/")
-        return self._root / (organisation or _NO_ORGANISATION) / blob_id[-2:] / blob_id
+        return f"{self._root_text}/{organisation or _NO_ORGANISATION}/{blob_id[-2:]}/{blob_id}"
 
     def _staged(self, name: str) -> StagedFile:
         """A staging name nobody else has, not even another writer of the same key."""
@@ -190,15 +206,34 @@ class DiskBlobs:
         finally:
             staged.discard()
 
-    def _sweep(self, unchanged_since: float) -> int:
-        swept = 0
+    def _set_aside(self, place: Path) -> bool:
+        if steps.make_folder(self._quarantine):
+            steps.sync_folder(self._root)
+        name = f"{place.parent.parent.name}.{place.name}.{secrets.token_hex(4)}"
+        try:
+            steps.rename_file(place, self._quarantine / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        steps.sync_folder(self._quarantine)
+        steps.sync_folder(place.parent)
+        return True
+
+    def _leftovers(self, unchanged_since: float) -> list[Path]:
+        old = []
         for name in _names(self._staging):
             path = self._staging / name
             # The change time: a linked file keeps the modification time of the day its bytes were written.
-            with suppress(FileNotFoundError, IsADirectoryError):
+            with suppress(FileNotFoundError):
                 if path.lstat().st_ctime < unchanged_since:
-                    steps.unlink_file(path)
-                    swept += 1
+                    old.append(path)
+        return old
+
+    def _sweep(self, unchanged_since: float) -> int:
+        swept = 0
+        for path in self._leftovers(unchanged_since):
+            with suppress(IsADirectoryError):
+                steps.unlink_file(path)
+                swept += 1
         return swept
 
 

@@ -18,7 +18,7 @@ work later). What a method adds is said beside it.
 
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NewType, Protocol
@@ -121,6 +121,13 @@ class BlobStore(Protocol):
         """Forget a blob. A missing blob is already forgotten."""
         ...
 
+    async def set_aside(self, key: BlobKey) -> bool:
+        """Move what lies under a key to where no key leads, for people to look at; False where nothing lies there.
+
+        Also what is no regular file. It is never read, listed, swept or deleted from then on.
+        """
+        ...
+
     def keys(self) -> AsyncGenerator[BlobKey, None]:
         """List every key, in no order. Keys put or deleted meanwhile may or may not be listed."""
         ...
@@ -138,4 +145,8 @@ class BlobStore(Protocol):
 
         The age must exceed the longest pause of a live writer.
         """
+        ...
+
+    async def leftovers(self, older_than_seconds: float) -> Sequence[str]:
+        """The names of what `sweep_staging` would remove."""
         ...
