@@ -1,17 +1,20 @@
-"""A file that one fill is growing while viewers read it."""
+"""A file that one fill is growing while viewers read it, at its end and, for those who seek, beyond it."""
 
 import errno
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mediavault.edge.space import Space
+from mediavault.edge.space import Share
 from mediavault.errors import BlobUnavailable, DiskFull, VaultError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+#: Read back at a time: the lock is held meanwhile.
+_ABSORBED_BYTES = 4 << 20
+_READ_BYTES = 1 << 20
 
 
 def edge_error(error: OSError) -> VaultError:
@@ -22,17 +25,18 @@ def edge_error(error: OSError) -> VaultError:
 
 
 class Staging:
-    """The bytes of a fill so far. Made by `EdgeCache.stage`; one thread at a time appends.
+    """The bytes of a fill so far. Made by `EdgeCache.stage`; threads write one after the other.
 
     `fd` stays open for the viewers until `close`, whatever becomes of the name: whoever counts the viewers closes it
-    after the last one. They read [0, written) with pread or sendfile, never moving the descriptor's own position.
+    after the last one. They read what is there with pread or sendfile, never moving the descriptor's own position.
+    The file is sparse where nothing was written; whoever writes knows which bytes are there.
     """
 
-    def __init__(self, path: Path, space: Space, *, promised_bytes: int, growth_bytes: int) -> None:
+    def __init__(self, path: Path, share: Share, *, promised_bytes: int, growth_bytes: int) -> None:
         """Create the file. `promised_bytes` are set aside for it; beyond them it asks for `growth_bytes` at a time."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._path = path
-        self._space = space
+        self.share = share  #: of the disk and the capacity; ends when the file is kept or discarded
         self._promised_bytes = promised_bytes
         self._growth_bytes = growth_bytes
         self._written = 0
@@ -52,11 +56,11 @@ class Staging:
 
     @property
     def written(self) -> int:
-        """How many bytes are there to be read."""
+        """How many bytes there are from the first one on, hashed."""
         return self._written
 
     def digest(self) -> str:
-        """SHA-256 of what is written, hex."""
+        """SHA-256 of the first `written` bytes, hex."""
         return self._sha256.hexdigest()
 
     def append(self, data: bytes | memoryview | Sequence[bytes | memoryview]) -> None:
@@ -65,22 +69,50 @@ class Staging:
         Raises DiskFull (the device, or the floor), BlobUnavailable (the disk failed), ValueError after `keep`,
         `discard` or `close`. What was written before the error counts in `written` and `digest`.
         """
+        with self._changing():
+            for part in [data] if isinstance(data, bytes | memoryview) else data:
+                self._write(memoryview(part).cast("B"), self._written)
+
+    def write(self, offset: int, data: bytes | memoryview | Sequence[bytes]) -> None:
+        """Write `data` there; what is hashed already stays as it is. Blocks and raises as `append`."""
+        with self._changing():
+            for part in [data] if isinstance(data, bytes | memoryview) else data:
+                known = min(max(0, self._written - offset), len(part))
+                self._write(memoryview(part)[known:], offset + known)
+                offset += len(part)
+
+    def absorb(self, stop: int) -> None:
+        """Count and hash what was written beyond `written`, up to `stop`, by reading it back. Blocks.
+
+        Raises BlobUnavailable (the disk failed), ValueError as `append`.
+        """
+        while self._written < stop:
+            with self._changing():
+                self._absorb(min(stop, self._written + _ABSORBED_BYTES))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most so many bytes from there on, of what the caller knows is there. Raises BlobUnavailable."""
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise edge_error(error) from error
+
+    def release_unused(self) -> None:
+        """Return the space that was set aside and is not written yet; more is asked for when it is needed."""
         with self._lock:
-            if not self._growing:
-                raise ValueError("this staging file does not grow any more")
-            try:
-                for part in [data] if isinstance(data, bytes | memoryview) else data:
-                    self._write(memoryview(part).cast("B"))
-            except OSError as error:
-                raise edge_error(error) from error
+            self.share.give_back(self._promised_bytes)
+            self._promised_bytes = 0
 
     def move(self, target: Path) -> None:
         """Give the whole file its final name; nothing is appended from then on. Raises OSError."""
         with self._lock:
             if not self._growing:
                 raise ValueError("this staging file was kept or discarded before")
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            self._path.rename(target)
+            try:
+                self._path.rename(target)
+            except FileNotFoundError:
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                self._path.rename(target)
             self._path = target
             self._settle()
 
@@ -89,6 +121,7 @@ class Staging:
         with self._lock:
             if self._growing:
                 self._settle()
+                self.share.end()
                 with suppress(OSError):  # the next start removes it
                     self._path.unlink()
 
@@ -100,27 +133,46 @@ class Staging:
             if fd >= 0:
                 os.close(fd)
 
-    def _write(self, rest: memoryview) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._lock:
+            if not self._growing:
+                raise ValueError("this staging file does not grow any more")
+            try:
+                yield
+            except OSError as error:
+                raise edge_error(error) from error
+
+    def _write(self, rest: memoryview, offset: int) -> None:
         self._ask_for(len(rest))
         while rest:
             # The place is given with each write: the descriptor is shared.
-            taken = os.pwrite(self._fd, rest, self._written)
+            taken = os.pwrite(self._fd, rest, offset)
             if taken == 0:
                 raise OSError(errno.EIO, "the disk takes no more bytes and gives no reason")
-            self._sha256.update(rest[:taken])
-            self._written += taken
+            if offset == self._written:
+                self._sha256.update(rest[:taken])
+                self._written += taken
             self._promised_bytes -= taken
-            self._space.release(taken)
-            rest = rest[taken:]
+            self.share.release(taken)
+            rest, offset = rest[taken:], offset + taken
+
+    def _absorb(self, stop: int) -> None:
+        while self._written < stop:
+            held = os.pread(self._fd, min(_READ_BYTES, stop - self._written), self._written)
+            if not held:
+                raise OSError(errno.EIO, "the staging file ends before what was written to it")
+            self._sha256.update(held)
+            self._written += len(held)
 
     def _ask_for(self, size_bytes: int) -> None:
         missing = size_bytes - self._promised_bytes
         if missing > 0:
             growth = max(missing, self._growth_bytes)
-            self._space.promise(growth)
+            self.share.promise(growth)
             self._promised_bytes += growth
 
     def _settle(self) -> None:
         self._growing = False
-        self._space.release(self._promised_bytes)
+        self.share.give_back(self._promised_bytes)
         self._promised_bytes = 0
