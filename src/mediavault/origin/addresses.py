@@ -1,4 +1,4 @@
-"""Who may be dialled. Pure: an address comes in as text, a verdict goes out; nothing is resolved here.
+"""Who may be dialled. Pure: an address or a URL comes in as text, a verdict goes out; nothing is resolved here.
 
 The lists are IANA's special-purpose registries (IPv4, IPv6) and the IPv6 global unicast assignments, written out
 because the standard library's `is_global` lets embedded IPv4, multicast and shared space through. Some entries are
@@ -76,7 +76,16 @@ _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 #: Digits with no leading zero, so that a port has one spelling.
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
+_LARGEST_PORT = 65_535
+_LONGEST_NAME = 253
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+#: What some resolver takes for a part of an IPv4 address: decimal, octal or hexadecimal.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
+#: Where a URL leads, in the one spelling that every reader takes for the same: ASCII, nothing escaped, no credentials.
+_LEADS_TO = re.compile(
+    r"(?i:https?)://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[1-9][0-9]{0,4}))?(?=[/?#]|\Z)",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,21 @@ def _embedded(address: IPv6Address) -> Iterator[tuple[str, IPv4Address]]:
         yield "Teredo form", IPv4Address(~bits & 0xFFFF_FFFF)
     if bits >> 32 & 0xFFFF_FFFF in _ISATAP:
         yield "ISATAP form", low
+
+
+def check_url(url: str) -> None:
+    """Raise AddressDenied unless this is an http or https URL with a plain host; nothing is said of its address.
+
+    A host that two readers could take for two is refused before anybody is asked what it stands for.
+    """
+    found = _LEADS_TO.match(url)
+    if found is None:
+        raise AddressDenied("only http and https URLs with a plain host, and without credentials, may be dialled")
+    ipv6, host = found["ipv6"], found["host"]
+    if not (_is_ipv6(ipv6) if ipv6 is not None else _is_ipv4(host) or _is_name(host.lower().removesuffix("."))):
+        raise AddressDenied("the host of the URL is neither a DNS name nor an IP address in its plain form")
+    if int(found["port"] or 1) > _LARGEST_PORT:
+        raise AddressDenied("the URL names no port from 1 to 65535")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +239,7 @@ def _host_and_port(entry: str) -> tuple[str, int]:
     host, colon, port = entry.rpartition(":")
     if not colon or port.endswith("]"):
         raise _bad(entry, f"it lacks a port; write {entry}:443, or a network such as 10.0.0.0/8")
-    if not _PORT.fullmatch(port) or int(port) > 65_535:
+    if not _PORT.fullmatch(port) or int(port) > _LARGEST_PORT:
         raise _bad(entry, f"{port!r} is no port from 1 to 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -229,10 +253,35 @@ def _host_and_port(entry: str) -> tuple[str, int]:
 def _host_name(host: str, entry: str) -> str:
     """A DNS name in lower case. One that ends in digits is a mistyped address: resolvers read `127.1` as one."""
     name = host.lower().removesuffix(".")
-    labels = name.split(".")
-    if len(name) > 253 or labels[-1].isdigit() or not all(_LABEL.fullmatch(label) for label in labels):
+    if not _is_name(name):
         raise _bad(entry, f"{host!r} is neither an IP address nor a DNS name")
     return name
+
+
+def _is_name(name: str) -> bool:
+    """Whether it is a DNS name, in lower case and without a final dot, that no resolver takes for an address."""
+    labels = name.split(".")
+    return (
+        len(name) <= _LONGEST_NAME
+        and not _NUMBER.fullmatch(labels[-1])
+        and all(_LABEL.fullmatch(label) for label in labels)
+    )
+
+
+def _is_ipv4(text: str) -> bool:
+    """Whether it is four decimal numbers without leading zeros."""
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
 
 
 def _bad(entry: str, why: str) -> ConfigError:

@@ -5,19 +5,23 @@ import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from urllib.parse import quote, urljoin
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.tracing import Trace
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from mediavault.errors import AddressDenied, OriginError, OriginUnavailable
-from mediavault.origin.addresses import AllowList, check
+from mediavault.origin.addresses import AllowList, check, check_url
 
-_MOST_REMEMBERED_NAMES = 1024
+#: Of a body, while nobody takes it; aiohttp holds twice as much at most.
+_READ_AHEAD_BYTES = 512 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNSENDABLE = re.compile(r"[^\x21-\x7e]")
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError, UnicodeError)
@@ -51,6 +55,26 @@ class Response:
         except _FAILURES as error:
             raise OriginUnavailable(f"the origin broke off: {_said(error)}") from error
 
+    async def batches(self) -> AsyncGenerator[list[bytes], None]:
+        """The body as it arrives, each time all that is there: nothing is copied together. Raises as `chunks`."""
+        content, taken = self._raw.content, 0
+        try:
+            while True:
+                chunk, is_framed = await content.readchunk()
+                batch, taken = [chunk], taken + len(chunk)
+                here = content.total_bytes
+                while taken < here:
+                    more, _ = await content.readchunk()
+                    batch.append(more)
+                    taken += len(more)
+                batch = [each for each in batch if each]
+                if batch:
+                    yield batch
+                elif not is_framed:
+                    return
+        except _FAILURES as error:
+            raise OriginUnavailable(f"the origin broke off: {_said(error)}") from error
+
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body. Raises OriginError when it is larger than the limit, OriginUnavailable when it breaks off."""
         body = bytearray()
@@ -66,31 +90,18 @@ class GuardedClient:
 
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
-        self._names = _NamedHosts(config.allow)
-        connector = aiohttp.TCPConnector(
-            socket_factory=self._socket, resolver=self._names, limit=0, ttl_dns_cache=30, enable_cleanup_closed=False
-        )
+        connector = _GuardedConnector(config.allow)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            read_bufsize=256 * 1024,
+            read_bufsize=_READ_AHEAD_BYTES,
             headers={"User-Agent": config.user_agent, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=config.connect_timeout_seconds, sock_read=config.read_timeout_seconds
             ),
         )
-
-    def _socket(self, address: AddrInfoType) -> socket.socket:
-        """Called by aiohttp for every address it is about to dial, whatever resolved it."""
-        family, kind, protocol, _, target = address
-        host, port = str(target[0]), int(target[1])
-        if not self._names.granted(host, port):
-            check(host, port, self._config.allow)
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        return made
 
     @asynccontextmanager
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Response]:
@@ -104,7 +115,7 @@ class GuardedClient:
                     return
             finally:
                 raw.close()
-            url = _redirected(url, location)
+            url = redirected(url, location)
         raise OriginError(f"the origin redirected more than {self._config.largest_redirects} times")
 
     @asynccontextmanager
@@ -136,11 +147,18 @@ class GuardedClient:
         await self._session.close()
 
 
-def _redirected(url: str, location: str) -> str:
+def redirected(url: str, location: str) -> str:
+    """Where a redirect leads. Raises OriginError for what is no URL and for a way out of TLS.
+
+    Whoever redirects may be dialled, not whomever it names: that is checked as any other URL is.
+    """
     try:
-        return urljoin(url, location)
+        target = urljoin(url, location)
     except ValueError:
         raise OriginError("the origin redirects to what is no URL") from None
+    if url[:6].lower() == "https:" and target[:5].lower() == "http:":
+        raise OriginError("the origin redirects from https to http: the bytes could be anybody's")
+    return target
 
 
 def _checked(url: str) -> URL:
@@ -148,16 +166,11 @@ def _checked(url: str) -> URL:
 
     Only what cannot stand in a request line is escaped, as browsers do: spaces, control and non-ASCII characters.
     """
+    check_url(url)
     try:
-        target = URL(_UNSENDABLE.sub(lambda found: quote(found[0]), url), encoded=True)
-        usable = target.scheme in {"http", "https"} and bool(target.host) and target.port is not None
+        return URL(_UNSENDABLE.sub(lambda found: quote(found[0]), url), encoded=True)
     except ValueError:
-        usable = False
-    if not usable:
-        raise AddressDenied("only http and https URLs with a host may be dialled")
-    if target.user is not None or target.password is not None:
-        raise AddressDenied("a URL with credentials in it may not be dialled")
-    return target
+        raise AddressDenied("the URL cannot be sent") from None
 
 
 def _said(error: BaseException) -> str:
@@ -167,25 +180,75 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-class _NamedHosts(AbstractResolver):
-    """Resolves names, and remembers what the names that an operator allowed resolved to."""
+#: The host and port of the URL that a connection is made for.
+_destination: ContextVar[tuple[str, int]] = ContextVar("destination")
+
+
+class _GuardedConnector(aiohttp.TCPConnector):
+    """Makes connections. An address is checked when it is resolved, when it is dialled, and once it has answered.
+
+    A name that an operator allowed opens its addresses to URLs with that name, and to no others.
+    """
+
+    def __init__(self, allow: AllowList) -> None:
+        self._allow = allow
+        super().__init__(
+            socket_factory=self._socket,
+            resolver=_GuardedResolver(allow),
+            limit=0,
+            ttl_dns_cache=30,
+            enable_cleanup_closed=False,
+        )
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        """As the connector's own. Nothing of the request is sent yet when it returns."""
+        token = _destination.set((req.url.raw_host or "", req.url.port or 0))
+        try:
+            made = await super()._create_connection(req, traces, timeout)
+            try:
+                self._check_peer(made)
+            except AddressDenied:
+                made.abort()
+                raise
+        finally:
+            _destination.reset(token)
+        return made
+
+    def _socket(self, address: AddrInfoType) -> socket.socket:
+        """Called for every address that is about to be dialled, whatever resolved it."""
+        family, kind, protocol, _, target = address
+        self._check(str(target[0]), int(target[1]))
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        return made
+
+    def _check_peer(self, made: ResponseHandler) -> None:
+        """Who answers is the one that was meant to be asked, whatever lies between."""
+        peer = made.transport.get_extra_info("peername") if made.transport is not None else None
+        if peer is not None:  # one that has hung up already has no name, and is sent nothing
+            self._check(str(peer[0]), int(peer[1]))
+
+    def _check(self, address: str, port: int) -> None:
+        if not self._allow.names(*_destination.get()):
+            check(address, port, self._allow)
+
+
+class _GuardedResolver(AbstractResolver):
+    """Resolves names to what may be dialled."""
 
     def __init__(self, allow: AllowList) -> None:
         self._allow = allow
         self._resolver = aiohttp.ThreadedResolver()
-        self._granted: dict[tuple[str, int], None] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         results = await self._resolver.resolve(host, port, family)
-        if self._allow.names(host, port):
-            for result in results:
-                self._granted[(result["host"], port)] = None
-            while len(self._granted) > _MOST_REMEMBERED_NAMES:
-                self._granted.pop(next(iter(self._granted)))
-            return results
-        return self._permitted(results)
+        if not results:
+            raise OSError(None, "the name has no addresses")
+        return results if self._allow.names(host, port) else self._permitted(results)
 
     def _permitted(self, results: list[ResolveResult]) -> list[ResolveResult]:
         """Those that may be dialled: aiohttp races several addresses, and would lose the reason why all were denied."""
@@ -200,10 +263,6 @@ class _NamedHosts(AbstractResolver):
         if denied is not None and not permitted:
             raise denied
         return permitted
-
-    def granted(self, address: str, port: int) -> bool:
-        """Whether an allowed name stands for this address and port."""
-        return (address, port) in self._granted
 
     async def close(self) -> None:
         await self._resolver.close()

@@ -1,6 +1,7 @@
 """Paces calls to upstreams: a vault must not get an account banned."""
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,24 +20,39 @@ class PaceConfig:
     longest_wait_seconds: float = 20  #: a call that would wait longer is refused with 429
 
 
+class Bucket:
+    """A rate with a burst, over seconds of any clock that does not go back. A rate of 0 is no limit."""
+
+    def __init__(self, per_second: float, burst: int) -> None:
+        self._interval = 1 / per_second if per_second > 0 else 0.0
+        self._credit = (burst - 1) * self._interval
+        self._next_at = -math.inf
+
+    def ready_in(self, now: float) -> float:
+        """The seconds until the next slot, 0 where there is one."""
+        return max(0.0, max(self._next_at, now - self._credit) - now)
+
+    def take(self, now: float) -> None:
+        """Take the next slot."""
+        self._next_at = max(self._next_at, now - self._credit) + self._interval
+
+
 class Pace:
     """One connection's bucket of calls and its seats."""
 
     def __init__(self, config: PaceConfig) -> None:
         self._config = config
         self._seats = asyncio.Semaphore(config.most_at_once)
-        self._next_at = 0.0
+        self._bucket = Bucket(config.calls_per_second, config.burst)
 
     def book(self) -> float:
         """Take the next slot; the seconds to wait for it. Raises TooManyRequests when that is too long."""
         now = asyncio.get_running_loop().time()
-        interval = 1 / self._config.calls_per_second
-        slot = max(self._next_at, now - (self._config.burst - 1) * interval)
-        wait = slot - now
+        wait = self._bucket.ready_in(now)
         if wait > self._config.longest_wait_seconds:
             raise TooManyRequests("this connection's upstream is asked too often", retry_after=int(wait) + 1)
-        self._next_at = slot + interval
-        return max(0.0, wait)
+        self._bucket.take(now)
+        return wait
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
