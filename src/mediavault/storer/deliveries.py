@@ -4,13 +4,15 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mediavault.catalog import deliveries, notices, outbox, webhooks
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.deliveries import Claimed, Outcome
+from mediavault.catalog.notices import Ahead
 from mediavault.catalog.tables import DeliveryState
-from mediavault.domain.times import DAY, SECOND, Now
+from mediavault.domain.retry_after import told_wait_ms
+from mediavault.domain.times import DAY, HOUR, SECOND, Now
 from mediavault.domain.webhook_signing import signature_headers
 from mediavault.errors import OriginError, WrongMasterKey
 from mediavault.origin.client import GuardedClient, Response
@@ -19,6 +21,7 @@ from mediavault.vault.notifying import previous_secret_place, secret_place
 from mediavault.vault.sealing import Sealer
 
 _GONE = 410
+_LATER = frozenset({429, 503})
 _EXCERPT_CHARACTERS = 200
 _MOST_ERROR_CHARACTERS = 500
 _FANNED_OUT_AT_ONCE = 200
@@ -35,7 +38,8 @@ class DeliveryConfig:
     lease_ms: int = 60 * SECOND  #: longer than a try; after a crash a delivery is sent again when it has run out
     sent_at_once: int = 16
     sent_at_once_to_endpoint: int = 4  #: a slow receiver leaves room for the others
-    most_pending: int = 2000  #: deliveries of one endpoint made in advance; the rest waits in the outbox
+    ahead: Ahead = field(default_factory=Ahead)  #: made in advance; the rest waits in the outbox
+    longest_told_wait_ms: int = 1 * HOUR  #: of a receiver's Retry-After
     look_every_seconds: float = 0.5
     kept_ms: int = 7 * DAY  #: events that everybody was told of, and the log of finished deliveries
     sweep_every_seconds: float = 60
@@ -90,7 +94,7 @@ class Deliveries:
         """Make deliveries of what every endpoint has not been told of."""
         for endpoint_id in await notices.behind(self._catalog):
             while await self._catalog.run(
-                notices.fan_out, endpoint_id, _FANNED_OUT_AT_ONCE, self._config.most_pending, self._now()
+                notices.fan_out, endpoint_id, _FANNED_OUT_AT_ONCE, self._config.ahead, self._now()
             ):
                 continue
 
@@ -121,10 +125,10 @@ class Deliveries:
 
     async def _outcome(self, claimed: Claimed) -> Outcome:
         """Send once; what became of it."""
-        status = None
+        status, told_ms = None, 0
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
-                status, error = await self._send(claimed)
+                status, error, told_ms = await self._send(claimed)
         except TimeoutError:
             error = f"no answer within {self._config.timeout_seconds:g} seconds"
         except (OriginError, WrongMasterKey) as failure:
@@ -135,18 +139,20 @@ class Deliveries:
         error = error[:_MOST_ERROR_CHARACTERS]
         if status == _GONE or attempts >= self._config.tries:
             return Outcome(DeliveryState.DEAD, attempts, now, status, error, gone=status == _GONE)
-        wait_ms = retry_delay_ms(attempts, self._config.first_delay_ms, self._chance())
+        wait_ms = max(told_ms, retry_delay_ms(attempts, self._config.first_delay_ms, self._chance()))
         return Outcome(DeliveryState.PENDING, attempts, now + wait_ms, status, error)
 
-    async def _send(self, claimed: Claimed) -> tuple[int, str | None]:
-        """The receiver's status, and what is wrong with it. Raises OriginError."""
+    async def _send(self, claimed: Claimed) -> tuple[int, str | None, int]:
+        """The receiver's status, what is wrong with it, and how long it asks to be left alone. Raises OriginError."""
         body, timestamp = claimed.body.encode(), self._now() // SECOND
         signed = signature_headers(self._secrets(claimed), claimed.event_id, timestamp, body)
         headers = {"Content-Type": "application/json", **signed}
         async with self._client.request("POST", claimed.url, headers, body) as response:
             if 200 <= response.status < 300:
-                return response.status, None
-            return response.status, f"the receiver answered {response.status}: {await _excerpt(response)}"
+                return response.status, None, 0
+            error = f"the receiver answered {response.status}: {await _excerpt(response)}"
+            told = response.headers.get("Retry-After") if response.status in _LATER else None
+            return response.status, error, told_wait_ms(told, self._now(), self._config.longest_told_wait_ms)
 
     def _secrets(self, claimed: Claimed) -> list[str]:
         sealed = [(claimed.secret, secret_place(claimed.org_id, claimed.endpoint_id))]

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mediavault.blobs.store import BlobStore, blob_key
-from mediavault.catalog import blob_rows, leases, limits, transitions, usage
+from mediavault.catalog import derivations, leases, limits, transitions, usage
 from mediavault.catalog import variants as catalog_variants
 from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.leases import Claim, Failure
 from mediavault.catalog.variants import Variant
+from mediavault.domain.cool_down import cool_down_ms
 from mediavault.domain.lifecycle import Event, Status
+from mediavault.domain.policy import Effect
 from mediavault.domain.times import HOUR, MINUTE, SECOND, Now
 from mediavault.edge.cache import EdgeCache
 from mediavault.errors import (
@@ -27,14 +29,23 @@ from mediavault.errors import (
     DiskFull,
     LimitReached,
     LostRace,
+    OriginBusy,
+    OriginCoolingDown,
+    OriginError,
     OriginRefused,
+    OriginUnavailable,
     RoomPromised,
+    ThumbnailFailed,
+    ThumbnailRefused,
     VaultError,
 )
+from mediavault.storer.derive import Derive
 from mediavault.telemetry import Events, logger
 from mediavault.vault.configuring import effective_settings
+from mediavault.vault.cooling import cooling_down
 from mediavault.vault.fill import Filled
 from mediavault.vault.filling import Filling
+from mediavault.vault.policing import against_keeping_now
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,7 @@ class StoreConfig:
     lease_ms: int = 60 * SECOND
     renew_every_seconds: float = 20
     most_attempts: int = 10  #: failures that may pass, before it is given up
+    most_thumbnail_attempts: int = 3  #: of making a thumbnail whose process was killed or broke
     first_delay_ms: int = 2 * SECOND  #: doubled at every attempt
     longest_delay_ms: int = 10 * MINUTE
     no_room_delay_ms: int = 30 * SECOND  #: after a full disk, which is no fault of the variant and costs no attempt
@@ -56,12 +68,20 @@ class StoreVariant:
     """Runs one store. Made once by assembly."""
 
     def __init__(
-        self, catalog: Catalog, blobs: BlobStore, edge: EdgeCache, filling: Filling, now: Now, config: StoreConfig
+        self,
+        catalog: Catalog,
+        blobs: BlobStore,
+        edge: EdgeCache,
+        filling: Filling,
+        derive: Derive,
+        now: Now,
+        config: StoreConfig,
     ) -> None:
         self._catalog = catalog
         self._blobs = blobs
         self._edge = edge
         self._filling = filling
+        self._derive = derive
         self._now = now
         self._config = config
 
@@ -77,8 +97,12 @@ class StoreVariant:
         try:
             variant = await self._claimed(claim)
             await self._check_limit(variant)
-            stored = await self._from_edge(claim) or await self._from_fill(claim, variant)
-            await self._catalog.run(blob_rows.settle, claim, stored, self._now())
+            if variant.is_derived:
+                stored, against = await self._derive(claim, variant.id, self.has_room)
+            else:
+                stored = await self._from_edge(claim, variant) or await self._from_fill(claim, variant)
+                judged = (against_keeping_now, self._derive.deriver, self._now())
+                against = await self._catalog.run(derivations.settle_fetched, claim, stored, *judged)
         except LostRace:
             # Not left to the sweep alone: it may have dropped the intent's row before these bytes were there.
             await self._blobs.delete(blob_key(claim.org_id, claim.blob_id))
@@ -88,12 +112,21 @@ class StoreVariant:
             await self._give_back(claim)
             raise
         else:
-            self._edge.drop(claim.variant_id)
-            logger().info(Events.STORED, variant_id=claim.variant_id, size_bytes=stored.size_bytes)
+            await self._settled(claim, stored, against)
         finally:
             renewal.cancel()
             with suppress(asyncio.CancelledError):
                 await renewal
+
+    async def _settled(self, claim: Claim, stored: StoredBytes, against: Effect | None) -> None:
+        """Stored bytes need no copy at the edge; those that policy turned away meanwhile are nobody's."""
+        if against is None:
+            self._edge.drop(claim.variant_id)
+            logger().info(Events.STORED, variant_id=claim.variant_id, size_bytes=stored.size_bytes)
+            return
+        logger().info(Events.STORE_FAILED, variant_id=claim.variant_id, reason=against.reason)
+        with suppress(BlobError):  # else the sweep deletes them
+            await self._blobs.delete(blob_key(claim.org_id, claim.blob_id))
 
     async def _keep_lease(self, claim: Claim) -> None:
         """Renew until cancelled, or until the lease is lost: then the fence turns the settlement away."""
@@ -122,15 +155,23 @@ class StoreVariant:
         if used.stored_bytes + used.reserved_bytes >= limit:
             raise LimitReached(f"the storage limit of {limit} bytes is reached and its strategy is block_new")
 
-    async def _from_edge(self, claim: Claim) -> StoredBytes | None:
-        """The edge cache's copy. None where it has none, loses it meanwhile, or had other bytes than it believed."""
-        copy = self._edge.find(claim.variant_id)
+    async def _from_edge(self, claim: Claim, variant: Variant) -> StoredBytes | None:
+        """The edge cache's copy. None where it has none, loses it meanwhile, or had other bytes than it believed.
+
+        One that is not younger than the variant's removal is of the bytes that were removed: another process, which
+        cannot drop it, may have removed them because they changed upstream.
+        """
+        copy = self._edge.peek(claim.variant_id)
         if copy is None:
+            return None
+        if variant.removed_at is not None and copy.fetched_at <= variant.removed_at:
+            self._edge.drop(claim.variant_id)
             return None
         filled = Filled(copy.size_bytes, copy.sha256, copy.content_type, copy.version)
         try:
-            stored = await self._adopt(claim, self._edge.path(copy), filled)
-            await self._verify(claim, stored)
+            with self._edge.reading(copy) as path:
+                stored = await self._adopt(claim, path, filled)
+                await self._verify(claim, stored)
         except BlobError as error:
             logger().warning(Events.STORE_FAILED, variant_id=claim.variant_id, reason=f"edge copy: {error}")
             self._edge.drop(claim.variant_id)
@@ -145,15 +186,18 @@ class StoreVariant:
 
     async def _from_fill(self, claim: Claim, variant: Variant) -> StoredBytes:
         adopted: list[StoredBytes] = []
+        if claim.attempts == 0 and variant.not_before > self._now():
+            # Queued anew while the origin cools down after a viewer's or an earlier storer's try.
+            raise cooling_down(variant.last_error, variant.not_before, self._now())
 
         async def adopt(path: Path, filled: Filled) -> None:
             adopted.append(await self._adopt(claim, path, filled))
 
         while not adopted:
-            fill = self._filling.fill(variant)
+            fill = self._filling.fill(variant, background=True)
             if not await fill.adopted(adopt):
                 await fill.kept()  # too late for this file: it is about to be the edge cache's copy
-                from_edge = await self._from_edge(claim)
+                from_edge = await self._from_edge(claim, variant)
                 if from_edge is not None:
                     return from_edge
         return adopted[0]
@@ -178,23 +222,38 @@ class StoreVariant:
         )
         now = self._now()
         with suppress(LostRace):
-            if isinstance(error, LimitReached) and not isinstance(error, DiskFull | RoomPromised):
+            if isinstance(error, LimitReached) and not isinstance(error, DiskFull | RoomPromised | OriginBusy):
                 await self._catalog.run(limits.refuse, claim, str(error), now)
             else:
                 await self._catalog.run(leases.fail, claim, self._failure(claim, variant, error, now), now)
 
     def _failure(self, claim: Claim, variant: Variant | None, error: VaultError, now: int) -> Failure:
         reason, attempts = str(error), claim.attempts + 1
-        if isinstance(error, DiskFull | RoomPromised):
-            full = isinstance(error, DiskFull)
-            delay = self._config.no_room_delay_ms if full else self._config.promised_delay_ms
-            return Failure(Event.RELEASED, reason, None, claim.attempts, run_at=now + delay)
+        if (wait_ms := self._blameless_wait_ms(error)) is not None:
+            return Failure(Event.RELEASED, reason, None, claim.attempts, run_at=now + wait_ms)
         tried_key = None if variant is None else variant.origin_key
-        if isinstance(error, OriginRefused | AddressDenied) or attempts >= self._config.most_attempts:
+        if isinstance(error, OriginError) and error.tried_key is not None:
+            tried_key = error.tried_key  # a fresh URL, had on the way, failed too
+        config = self._config
+        most = config.most_thumbnail_attempts if isinstance(error, ThumbnailFailed) else config.most_attempts
+        if isinstance(error, OriginRefused | AddressDenied | ThumbnailRefused) or attempts >= most:
             not_before = now + self._config.given_up_cool_down_ms
             return Failure(Event.GIVEN_UP, reason, tried_key, attempts, not_before=not_before)
         delay = min(self._config.first_delay_ms << min(attempts - 1, 20), self._config.longest_delay_ms)
+        if isinstance(error, OriginUnavailable):
+            delay = cool_down_ms(delay, error.retry_after, now, self._config.given_up_cool_down_ms)
         return Failure(Event.RELEASED, reason, tried_key, attempts, run_at=now + delay)
+
+    def _blameless_wait_ms(self, error: VaultError) -> int | None:
+        """The wait after what is no fault of the variant, and costs it no attempt; None after any other error."""
+        match error:
+            case DiskFull():
+                return self._config.no_room_delay_ms
+            case RoomPromised():
+                return self._config.promised_delay_ms
+            case OriginBusy() | OriginCoolingDown():
+                return error.retry_after * SECOND
+        return None
 
     async def _give_back(self, claim: Claim) -> None:
         """The vault is stopping: no failure of the variant, and no crash of its storer."""

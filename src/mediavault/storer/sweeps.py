@@ -1,10 +1,11 @@
 """Sweeps: what crashes, removals and lost races leave behind is put in order, and what time has ended is removed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mediavault.blobs.store import BlobKey, BlobStore, blob_key
-from mediavault.catalog import blob_rows, leases, removals, retention
+from mediavault.catalog import blob_moves, blob_rows, leases, removals, retention
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.removals import Removed
 from mediavault.domain.times import DAY, Now
@@ -28,10 +29,19 @@ class SweepConfig:
 class Sweeps:
     """One round after another until cancelled."""
 
-    def __init__(self, catalog: Catalog, blobs: BlobStore, edge: EdgeCache, now: Now, config: SweepConfig) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        blobs: BlobStore,
+        edge: EdgeCache,
+        resume_policy: Callable[[], Awaitable[int]],
+        now: Now,
+        config: SweepConfig,
+    ) -> None:
         self._catalog = catalog
         self._blobs = blobs
         self._edge = edge
+        self._resume_policy = resume_policy
         self._now = now
         self._config = config
 
@@ -45,11 +55,13 @@ class Sweeps:
             await asyncio.sleep(self._config.every_seconds)
 
     async def sweep(self) -> None:
-        """One round: leases, intents, media past their time, bytes past the undo window, doomed ones, staging files."""
+        """One round: leases, intents, unfinished policy, media and bytes past their time, doomed and staging files."""
         reclaimed = await self._catalog.run(leases.reclaim, self._now())
         if reclaimed:
             logger().info(Events.RECLAIMED, variants=reclaimed)
+        await self._catalog.run(blob_moves.expire, self._now())
         await self._catalog.run(blob_rows.doom_dead_intents)
+        await self._resume_policy()
         await self._expire()
         await self._remove_leftovers()
         while await self._catalog.run(blob_rows.release_retained, self._now() - self._config.undo_window_ms):

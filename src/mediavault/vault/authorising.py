@@ -4,8 +4,9 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
@@ -14,8 +15,9 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.organisations import KeyRow, OrganisationRow
 from mediavault.domain.settings import OrganisationSettings
-from mediavault.domain.times import SECOND, Now
+from mediavault.domain.times import DAY, MINUTE, SECOND, Now
 from mediavault.errors import InvalidRequest, NotFound, NotPermitted
+from mediavault.vault.using import KeyUses
 
 DEFAULT_ORGANISATION = "default"
 
@@ -23,7 +25,10 @@ _KEY_PREFIX = "mv_"
 _SHOWN_PREFIX_CHARACTERS = 8
 #: A revoked key may still be taken for so long by a process that saw it alive.
 REVOCATION_DELAY = 1 * SECOND
+SHORTEST_LIFE, LONGEST_LIFE = MINUTE, 3650 * DAY
+LONGEST_OVERLAP = 30 * DAY
 _MOST_REMEMBERED = 10_000
+_NEVER = 2**63 - 1
 _SENDABLE = re.compile(r"[\x21-\x7e]{16,256}")
 
 
@@ -45,6 +50,9 @@ class Principal:
     scopes: frozenset[str]
 
 
+_UNSEEN: tuple[Principal | None, int, int] = (None, 0, 0)
+
+
 @dataclass(frozen=True)
 class NewKey:
     """A key that was just made: the only time its secret is seen."""
@@ -53,39 +61,68 @@ class NewKey:
     secret: str
     organisation: str
     scopes: tuple[str, ...]
+    expires_at: int | None = None  #: Unix ms
+    replaces: str | None = None  #: the key whose place it takes
+    overlap_until: int | None = None  #: how long that one still lives
+
+
+class Guesses(Protocol):
+    """Counts the keys that are looked up although they were never seen alive."""
+
+    def guess(self) -> None:
+        """One is about to be looked up. Raises TooManyRequests."""
+
+    def guessed_right(self) -> None:
+        """It is a key: it does not count."""
 
 
 class Authorising:
-    """Makes and checks keys."""
+    """Makes and checks keys.
+
+    A secret is looked up by its digest: what is compared on the way tells nobody how much of a guess was right, and a
+    wrong, revoked or expired key takes the same way to the same answer.
+    """
 
     def __init__(self, catalog: Catalog, now: Now) -> None:
         self._catalog = catalog
         self._now = now
-        self._seen: dict[str, tuple[Principal, int]] = {}
+        self._seen: dict[str, tuple[Principal, int, int]] = {}  #: with when it was asked about, and when it expires
+        self.uses = KeyUses(catalog)
 
-    async def principal(self, secret: str | None, scope: Scope) -> Principal:
-        """Who holds this key. Raises NotPermitted for a missing, unknown, revoked or under-scoped one."""
+    async def principal(self, secret: str | None, scope: Scope, guesses: Guesses | None = None) -> Principal:
+        """Who holds this key. Raises NotPermitted for a missing, unknown, revoked, expired or under-scoped one.
+
+        `guesses` may refuse to look up a key that this process has not seen alive. Raises TooManyRequests then.
+        """
         if not secret or len(secret) > 256:
             raise NotPermitted
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
         now = self._now()
-        principal, seen_at = self._seen.get(digest, (None, 0))
+        principal, seen_at, expires_at = self._seen.get(digest, _UNSEEN)
         # A clock that was put back must not keep a key alive: neither may its age be negative.
-        if principal is None or not 0 <= now - seen_at < REVOCATION_DELAY:
+        if principal is None:
+            if guesses is not None:
+                guesses.guess()
+            principal = await self._looked_up(digest, now)
+            if guesses is not None:
+                guesses.guessed_right()
+        elif not 0 <= now - seen_at < REVOCATION_DELAY or now >= expires_at:
             principal = await self._looked_up(digest, now)
         if scope not in principal.scopes:
             raise NotPermitted
+        self.uses.last[principal.key_id] = now
         return principal
 
     async def _looked_up(self, digest: str, asked_at: int) -> Principal:
-        key = await organisations.find_key(self._catalog, digest)
+        key = await organisations.find_key(self._catalog, digest, asked_at)
         if key is None:
             self._seen.pop(digest, None)
             raise NotPermitted
         principal = Principal(key.id, key.org_id, key.organisation, key.name, frozenset(key.scopes))
         if len(self._seen) >= _MOST_REMEMBERED:
             self._seen.clear()
-        self._seen[digest] = (principal, asked_at)  # not when the answer came: it may be older than that
+        expires_at = _NEVER if key.expires_at is None else key.expires_at
+        self._seen[digest] = (principal, asked_at, expires_at)  # not when the answer came: it may be older than that
         return principal
 
     async def create_organisation(self, name: str) -> OrganisationRow:
@@ -100,30 +137,65 @@ class Authorising:
         return await organisations.all_of_them(self._catalog)
 
     async def create_key(
-        self, organisation: str, scopes: Sequence[str], *, name: str | None = None, secret: str | None = None
+        self,
+        organisation: str,
+        scopes: Sequence[str],
+        *,
+        name: str | None = None,
+        secret: str | None = None,
+        life: int | None = None,
     ) -> NewKey:
-        """Add a key; `secret` is made unless given. Raises NotFound, InvalidRequest."""
+        """Add a key; `secret` is made unless given, `life` in ms is for ever unless given.
+
+        Raises NotFound, InvalidRequest.
+        """
         wanted = _checked_scopes(scopes)
         owner = await organisations.find_organisation(self._catalog, organisation)
         if owner is None:
             raise NotFound(f"there is no organisation {organisation!r}")
-        made, row = self._new_key(owner, wanted, name, secret)
+        made, row = self._new_key(owner.id, owner.name, wanted, name, secret, life)
         await self._catalog.run(organisations.add_key, row, _digest(made.secret))
         return made
 
+    async def rotate_key(self, key_id: str, *, overlap: int, life: int | None = None) -> NewKey:
+        """A key with the same organisation, scopes and name; the old one lives `overlap` ms longer at most.
+
+        Raises NotFound, InvalidRequest, and Conflict where another key takes its place already.
+        """
+        if not 0 <= overlap <= LONGEST_OVERLAP:
+            raise InvalidRequest(f"an overlap is at most {LONGEST_OVERLAP // DAY} days")
+        now = self._now()
+        before = await organisations.find_key_by_id(self._catalog, key_id, now)
+        if before is None:
+            raise NotFound(f"there is no living key {key_id!r}")
+        until = min(now + overlap, _NEVER if before.expires_at is None else before.expires_at)
+        made, row = self._new_key(before.org_id, before.organisation, before.scopes, before.name, None, life)
+        await self._catalog.run(organisations.rotate_key, before, until, row, _digest(made.secret), now)
+        self._seen.clear()
+        return replace(made, replaces=before.id, overlap_until=until)
+
     def _new_key(
-        self, owner: OrganisationRow, scopes: tuple[str, ...], name: str | None, secret: str | None
+        self,
+        org_id: str,
+        organisation: str,
+        scopes: tuple[str, ...],
+        name: str | None,
+        secret: str | None,
+        life: int | None = None,
     ) -> tuple[NewKey, KeyRow]:
         """A key and its row, not yet kept. Raises InvalidRequest."""
         if name is not None and not (len(name) <= 100 and name.isprintable()):
             raise InvalidRequest("a key's name is at most 100 printable characters")
         if secret is not None and not _SENDABLE.fullmatch(secret):
             raise InvalidRequest("a key is 16 to 256 visible ASCII characters: it is sent in a header")
+        if life is not None and not SHORTEST_LIFE <= life <= LONGEST_LIFE:
+            raise InvalidRequest(f"a key lives a minute to {LONGEST_LIFE // DAY} days, or without an end")
         secret = secret or _KEY_PREFIX + secrets.token_urlsafe(32)
         now = self._now()
         shown = secret[:_SHOWN_PREFIX_CHARACTERS] if len(secret) >= 4 * _SHOWN_PREFIX_CHARACTERS else secret[:2]
-        row = KeyRow(new_id(now), owner.id, owner.name, name, shown, scopes, now, None)
-        return NewKey(row.id, secret, owner.name, scopes), row
+        expires_at = None if life is None else now + life
+        row = KeyRow(new_id(now), org_id, organisation, name, shown, scopes, now, None, expires_at)
+        return NewKey(row.id, secret, organisation, scopes, expires_at), row
 
     async def keys(self) -> list[KeyRow]:
         """Every key, without secrets."""
@@ -145,7 +217,7 @@ class Authorising:
             return None
         now = self._now()
         first = OrganisationRow(new_id(now), DEFAULT_ORGANISATION, _default_settings(), now)
-        made, row = self._new_key(first, tuple(Scope), "first key", given_key)
+        made, row = self._new_key(first.id, first.name, tuple(Scope), "first key", given_key)
         await self._catalog.run(organisations.create_with_key, first, row, _digest(made.secret))
         return made
 

@@ -13,8 +13,9 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_connection_id
 from mediavault.catalog.tables import ConnectionState
 from mediavault.domain.times import Now, iso8601
-from mediavault.errors import ConnectionUnknown, InvalidRequest, NotFound, UpstreamError
+from mediavault.errors import AddressDenied, ConnectionUnknown, InvalidRequest, NotFound, UpstreamError
 from mediavault.origin.access_api import AccessApi, Session, Upstream, UpstreamUser
+from mediavault.origin.addresses import check_url
 from mediavault.vault.configuring import organisation_settings
 from mediavault.vault.removing import Removing
 from mediavault.vault.sealing import Sealer
@@ -119,7 +120,7 @@ class Connecting:
 
     def upstream(self, row: ConnectionRow) -> Upstream:
         """How to call a connection's upstream."""
-        sealed_for = _place(row.org_id, row.upstream_base_url, row.upstream_user_id)
+        sealed_for = session_place(row.org_id, row.upstream_base_url, row.upstream_user_id)
         session = msgspec.msgpack.decode(self._sealer.open(bytes(row.session), sealed_for), type=Session)
         return Upstream(row.id, row.upstream_base_url, session)
 
@@ -141,7 +142,7 @@ class Connecting:
             user_data=msgspec.json.encode(_user_data(user)).decode(),
             permissions=msgspec.json.encode(permissions).decode(),
             client_reference_id=reference,
-            session=self._sealer.seal(msgspec.msgpack.encode(session), _place(org_id, base_url, str(user.id))),
+            session=self._sealer.seal(msgspec.msgpack.encode(session), session_place(org_id, base_url, str(user.id))),
             vault_plus_enabled=organisation_settings(owner.settings).auto_enable_for_new_connections,
             settings_overrides=None,
             created_at=now,
@@ -160,7 +161,7 @@ class Connecting:
         user = await self._user_of(Upstream(row.id, row.upstream_base_url, session))
         if str(user.id) != row.upstream_user_id:
             raise InvalidRequest("the session belongs to another upstream user; import it as a connection of its own")
-        place = _place(org_id, row.upstream_base_url, row.upstream_user_id)
+        place = session_place(org_id, row.upstream_base_url, row.upstream_user_id)
         renewed = replace(
             row,
             session=self._sealer.seal(msgspec.msgpack.encode(session), place),
@@ -205,8 +206,9 @@ class Connecting:
             raise InvalidRequest("no upstream: give upstream.baseUrl, or set MEDIAVAULT_UPSTREAM_URL")
         try:
             parts = urlsplit(base_url)
-            usable = _BASE_URL.fullmatch(base_url) and parts.hostname and parts.port != 0 and "/." not in parts.path
-        except ValueError:
+            usable = _BASE_URL.fullmatch(base_url) and parts.hostname and "/." not in parts.path
+            check_url(base_url)
+        except (ValueError, AddressDenied):
             usable = False
         if not usable:
             raise InvalidRequest("upstream.baseUrl must be an http or https URL without credentials or query")
@@ -241,7 +243,7 @@ def view(row: ConnectionRow) -> ConnectionView:
     )
 
 
-def _place(org_id: str, base_url: str, user_id: str) -> tuple[str, ...]:
+def session_place(org_id: str, base_url: str, user_id: str) -> tuple[str, ...]:
     """A session is sealed for its upstream user: which connection holds it is decided by the catalog."""
     return ("connections", "session", org_id, base_url, user_id)
 

@@ -13,7 +13,9 @@ from mediavault.domain.policy import Facts, decide, ending
 from mediavault.domain.settings import VaultSettings
 from mediavault.domain.times import Now
 from mediavault.errors import MediaNotFound
+from mediavault.thumbnails.making import ThumbnailMaker
 from mediavault.vault.configuring import effective_settings
+from mediavault.vault.deriving import ThumbnailView, thumbnail_view
 
 
 class Pin(Struct, frozen=True, rename="camel"):
@@ -59,6 +61,7 @@ class Explained(Struct, frozen=True, rename="camel"):
     undo_until: int | None
     kept_out: str | None
     origin_expires_at: int
+    derived_from: str | None
 
 
 class Explanation(Struct, frozen=True, rename="camel"):
@@ -69,6 +72,7 @@ class Explanation(Struct, frozen=True, rename="camel"):
     sources: list[str]
     vault_plus_enabled: bool
     pin: Pin | None
+    thumbnail: ThumbnailView
     variants: dict[str, Explained]
 
 
@@ -78,6 +82,7 @@ class Explaining:
 
     catalog: Catalog
     undo_window_ms: int
+    maker: ThumbnailMaker
     now: Now
 
     async def explain(self, connection: ConnectionRow, media_id: str) -> Explanation:
@@ -94,6 +99,7 @@ class Explaining:
             sources=first.sources.split(","),
             vault_plus_enabled=bool(connection.vault_plus_enabled),
             pin=pin,
+            thumbnail=thumbnail_view(rows, settings, self.maker, enabled=bool(connection.vault_plus_enabled)),
             variants={
                 row.label: self._variant(
                     row,
@@ -133,6 +139,7 @@ class Explaining:
             undo_until=undo_until,
             kept_out=row.kept_out,
             origin_expires_at=row.origin_expires_at,
+            derived_from=row.derived_from,
         )
 
     def _undo_until(self, row: ExplainedRow, now: int) -> int | None:

@@ -1,4 +1,4 @@
-"""One fill: the leader streams the origin into a staging file; everybody else reads that growing file."""
+"""One fill: origin answers stream into a staging file; everybody else reads that growing file."""
 
 import asyncio
 import os
@@ -6,8 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mediavault.domain.segments import Segments
 from mediavault.edge.staging import Staging
-from mediavault.errors import OriginUnavailable, VaultError
+from mediavault.errors import OriginError, OriginUnavailable, VaultError
+from mediavault.vault.fill_stream import Stream
+from mediavault.vault.turns import Urgency
+
+#: What a reader is taken to want who does not say: enough to be worth a request.
+_READ_AHEAD = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +23,7 @@ class FillHead:
     size_bytes: int | None  #: None where the origin does not say
     content_type: str
     origin_etag: str | None
+    origin_last_modified: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,14 @@ class Filled:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Bytes that a reader waits for."""
+
+    start: int
+    stop: int
+
+
 #: Given the path of the whole file, which may vanish once the coroutine is done.
 Adopt = Callable[[Path, Filled], Awaitable[None]]
 
@@ -36,16 +51,24 @@ Adopt = Callable[[Path, Filled], Awaitable[None]]
 class Fill:
     """The state that the leader writes and the readers watch. All of it on one event loop."""
 
-    def __init__(self, variant_id: str, version: str) -> None:
+    def __init__(self, variant_id: str, version: str, tried_key: str = "") -> None:
         self.variant_id = variant_id
         self.version = version
+        self.tried_key = tried_key  #: of the origin URL it uses now
         self.head: FillHead | None = None
         self.filled: Filled | None = None
         self.error: VaultError | None = None
+        self.urgency = Urgency(urgent=False)  #: of its turns at the origin
+        self.whole = False  #: whether somebody wants all of it, stays or not
+        self.segments = Segments()
+        self.streams: list[Stream] = []  #: origin answers that are being written
+        self.changed = asyncio.Event()  #: tells the leader to look again
+        self.readers = 0
+        self.dismissed = False  #: not to be kept for readers who may come
+        self.restarts = 0  #: how often the object changed under those who wait for all of it
         self._staging: Staging | None = None
-        self._available = 0
+        self._wants: list[Want] = []
         self._progress = asyncio.Event()
-        self._readers = 0
         self._adopters: list[tuple[Adopt, asyncio.Future[None]]] = []
         self._adoptable = True
         self._left = asyncio.Event()
@@ -61,9 +84,9 @@ class Fill:
         self.head = head
         self._wake()
 
-    def advanced(self, available: int) -> None:
-        """So many bytes may be read now."""
-        self._available = available
+    def arrived(self, start: int, stop: int) -> None:
+        """These bytes may be read now."""
+        self.segments.insert(start, stop)
         self._wake()
 
     def completed(self, filled: Filled) -> None:
@@ -73,6 +96,8 @@ class Fill:
 
     def failed(self, error: VaultError) -> None:
         """It broke; viewers who have read a part must be cut off. What was completed cannot fail them any more."""
+        if isinstance(error, OriginError):
+            error.tried_key = self.tried_key or None
         if self.filled is None:
             self.error = error
         self._adoptable = False
@@ -80,6 +105,12 @@ class Fill:
             _disappoint(outcome, error)
         self._adopters.clear()
         self._wake()
+
+    def hand_over(self, successor: "Fill") -> None:
+        """Whoever waits for the whole object waits for the successor's: the bytes are others now."""
+        successor.restarts = self.restarts + 1
+        successor._adopters.extend(self._adopters)
+        self._adopters.clear()
 
     async def serve_adopters(self, path: Path, filled: Filled) -> bool:
         """Let everyone who wants the file for good take it, before the edge cache may drop it.
@@ -107,11 +138,37 @@ class Fill:
         self._left.set()
         self._close_unused()
 
+    def wants(self) -> list[Want]:
+        """What readers wait for that is neither there, for those not woken yet, nor on its way."""
+        held = self.segments.contiguous_from
+        return [want for want in self._wants if not held(want.start) and not self.is_coming(want.start)]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is kept only for readers who may come."""
+        return self.head is not None and not self.whole and self.readers == 0
+
+    def dismiss(self) -> None:
+        """End it, unless somebody wants it again before it is ended."""
+        self.dismissed = True
+        self._nudge()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits to take the whole file for good."""
+        return bool(self._adopters)
+
     def _wake(self) -> None:
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
 
     # -- the readers' side --
+
+    def want_whole(self) -> None:
+        """All of it is to be fetched, whoever leaves."""
+        if not self.whole:
+            self.whole = True
+            self._nudge()
 
     async def ready(self) -> FillHead:
         """Wait for the first bytes. Raises what the fill failed with, also where it failed after them."""
@@ -121,15 +178,20 @@ class Fill:
                 return self.head
             await self._progress.wait()
 
-    async def available(self, offset: int) -> int:
-        """Wait for bytes beyond `offset`; how many there are, 0 at the end. Raises what the fill failed with."""
+    async def available(self, position: int, until: int | None = None) -> int:
+        """Wait for bytes from `position` on; how many there are, 0 at the end. Raises what the fill failed with.
+
+        `until` is where the reader means to stop: what is not there yet is fetched for it up to there.
+        """
         while True:
-            if self._available > offset:
-                return self._available - offset
+            held = self.segments.contiguous_from(position)
+            self._note(position)
+            if held:
+                return held
             self._check()
-            if self.filled is not None:
+            if self.filled is not None or (self.head and position >= (self.head.size_bytes or position + 1)):
                 return 0
-            await self._progress.wait()
+            await self._wait_for(Want(position, position + _READ_AHEAD if until is None else until))
 
     async def finished(self) -> Filled:
         """Wait for the whole object. Raises what the fill failed with."""
@@ -148,6 +210,7 @@ class Fill:
             return False
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._adopters.append((adopt, outcome))
+        self.want_whole()
         await outcome
         return True
 
@@ -155,19 +218,27 @@ class Fill:
         """Wait until the leader is done with the file: the edge cache has it, or nobody."""
         await self._left.wait()
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Bytes that `available` said are there."""
+    @property
+    def fd(self) -> int:
+        """The file's descriptor, open while somebody is joined. Raises OriginUnavailable before there is one."""
         if self._staging is None:
             raise OriginUnavailable("the fill has no file")
-        return os.pread(self._staging.fd, length, offset)
+        return self._staging.fd
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes that `available` said are there."""
+        return os.pread(self.fd, length, offset)
 
     def join(self) -> None:
         """Keep the file open for one reader more."""
-        self._readers += 1
+        self.readers += 1
+        self.changed.set()
 
     def leave(self) -> None:
         """One reader fewer."""
-        self._readers -= 1
+        self.readers -= 1
+        if self.readers == 0:
+            self._nudge()
         self._close_unused()
 
     @property
@@ -175,13 +246,36 @@ class Fill:
         """Whether the leader has nothing left to do with it."""
         return self._left.is_set()
 
+    def _note(self, position: int) -> None:
+        """Tell the answers that run how far they are read: they keep a bounded way ahead of that."""
+        for stream in self.streams:
+            stream.note(position)
+
+    async def _wait_for(self, want: Want) -> None:
+        self._wants.append(want)
+        if not self.is_coming(want.start):
+            self.changed.set()
+        try:
+            await self._progress.wait()
+        finally:
+            self._wants.remove(want)
+
+    def is_coming(self, position: int) -> bool:
+        """Whether whoever wants this byte should wait for what is under way."""
+        return self.head is None or any(stream.reaches(position) for stream in self.streams)
+
+    def _nudge(self) -> None:
+        self.changed.set()
+        for stream in self.streams:
+            stream.moved.set()
+
     def _check(self) -> None:
         if self.error is not None:
             # One error for many readers: each raise would lengthen the traceback the others left in it.
             raise self.error.with_traceback(None)
 
     def _close_unused(self) -> None:
-        if self._readers == 0 and self.over and self._staging is not None:
+        if self.readers == 0 and self.over and self._staging is not None:
             self._staging.close()
             self._staging = None
 

@@ -1,67 +1,71 @@
 """Filling: at most one fetch of a variant at a time, whoever asks and however many.
 
-A fill serves viewers while it runs, then the storers that wait for it, then becomes the edge cache's copy. Nobody who
-leaves stops it. A failure is remembered with the variant, so that the origin is not asked again at every view.
+A fill serves viewers while it runs, then the storers that wait for it, then becomes the edge cache's copy. Where all of
+the object is wanted, nobody who leaves stops it. Where only parts are, it ends a while after its last reader, and what
+it has is gone. A failure is remembered with the variant, so that the origin is not asked again at every view.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Coroutine
 from typing import Any
 
 from mediavault.catalog import variants
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.variants import Variant
-from mediavault.domain import media_type, origin_expiry
+from mediavault.domain import origin_expiry
+from mediavault.domain.byte_ranges import Slice
 from mediavault.domain.lifecycle import Status
-from mediavault.domain.times import DAY, HOUR, SECOND, Now
+from mediavault.domain.times import Now
 from mediavault.edge.cache import EdgeCache
 from mediavault.edge.copies import EdgeCopy
+from mediavault.edge.offloading import Offloading
 from mediavault.edge.staging import Staging
-from mediavault.errors import (
-    AddressDenied,
-    CatalogError,
-    LimitReached,
-    OriginError,
-    OriginRefused,
-    OriginUnavailable,
-    VaultError,
-)
-from mediavault.origin.client import GuardedClient, Response
-from mediavault.origin.media_fetch import FetchedHead, fetch
+from mediavault.errors import OriginChanged, OriginUnavailable, VaultError
+from mediavault.origin.client import GuardedClient
 from mediavault.telemetry import Events, logger
 from mediavault.vault import origin_urls
-from mediavault.vault.fill import Fill, Filled, FillHead
+from mediavault.vault.cooling import CoolDowns
+from mediavault.vault.fill import Fill, Filled
+from mediavault.vault.fill_answers import FillAnswers
+from mediavault.vault.fill_config import FillConfig
+from mediavault.vault.fill_url import FillUrl
+from mediavault.vault.leading import Leading
+from mediavault.vault.media_start import first_bytes, verified_content_type
+from mediavault.vault.reminting import Reminting
 from mediavault.vault.sealing import Sealer
+from mediavault.vault.turns import Turns
 
-#: Enough to tell every type that is told by its magic bytes.
-_SNIFFED_BYTES = 512
+__all__ = ["FillConfig", "Filling", "first_bytes", "verified_content_type"]
 
-
-@dataclass(frozen=True)
-class FillConfig:
-    """How the origin is asked for media."""
-
-    refused_cool_down_ms: int = HOUR  #: after 403, 404, a wrong type: unless a new URL is seen before
-    unavailable_cool_down_ms: int = 5 * SECOND  #: after a timeout, a reset, a 5xx
-    fresh_ms: int = 30 * DAY  #: how long an edge copy needs no revalidation: a media URL's bytes do not change
-    largest_object_bytes: int = 64 << 30
-    least_bytes_per_second: int = 1024  #: an origin that dribbles would hold a fill, and a storer, for days
-    patience_seconds: float = 60  #: over which that rate is taken
+#: An object that changes again and again while it is fetched will not come to rest for our sake.
+_MOST_RESTARTS = 3
 
 
 class Filling:
     """The fills of this process."""
 
     def __init__(
-        self, catalog: Catalog, edge: EdgeCache, client: GuardedClient, sealer: Sealer, now: Now, config: FillConfig
+        self,
+        catalog: Catalog,
+        edge: EdgeCache,
+        client: GuardedClient,
+        sealer: Sealer,
+        reminting: Reminting,
+        turns: Turns,
+        cool_downs: CoolDowns,
+        now: Now,
+        config: FillConfig,
     ) -> None:
         self._catalog = catalog
         self._edge = edge
         self._client = client
         self._sealer = sealer
+        self._reminting = reminting
+        self._turns = turns
+        self._cool_downs = cool_downs
+        self._offloading = Offloading()
         self._now = now
         self._config = config
         self._running: dict[str, Fill] = {}
@@ -71,12 +75,20 @@ class Filling:
         """The variant's fill, if there is one that can still be joined."""
         return self._running.get(variant_id)
 
-    def fill(self, variant: Variant) -> Fill:
-        """Join the variant's fill, or start it."""
+    def fill(self, variant: Variant, first: Slice | None = None, *, background: bool = False) -> Fill:
+        """Join the variant's fill, or start it. `first` is the part that is wanted; None: all of it.
+
+        A fill in the background lets viewers' go before it, until a viewer joins. Raises OriginCoolingDown.
+        """
         fill = self._running.get(variant.id)
         if fill is None:
-            fill = self._running[variant.id] = Fill(variant.id, new_id(self._now()))
-            self._start(self._lead(fill, variant))
+            self._cool_downs.check(variant, lasting_only=background)
+            self._dismiss_idle()
+            fill = self._begun(variant, first)
+        if not background:
+            fill.urgency.hasten()
+        if first is None:
+            fill.want_whole()
         return fill
 
     async def drain(self) -> None:
@@ -85,19 +97,36 @@ class Filling:
         for leader in leaders:
             leader.cancel()
         await asyncio.gather(*leaders, return_exceptions=True)
+        await self._reminting.drain()
+
+    def _begun(self, variant: Variant, first: Slice | None) -> Fill:
+        fill = self._running[variant.id] = Fill(variant.id, new_id(self._now()), variant.origin_key)
+        self._start(self._lead(fill, variant, first))
+        return fill
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._leaders.add(task)
         task.add_done_callback(self._leaders.discard)
 
-    async def _lead(self, fill: Fill, variant: Variant) -> None:
+    def _dismiss_idle(self) -> None:
+        """Parts that nobody reads are kept for a while, but not any number of them."""
+        idle = [fill for fill in self._running.values() if fill.is_idle]
+        for fill in idle[: max(0, len(idle) - self._config.most_idle_parts)]:
+            fill.dismiss()
+
+    async def _lead(self, fill: Fill, variant: Variant, first: Slice | None) -> None:
         """From the origin's first byte to the edge cache. Whatever happens, the fill ends and nobody waits forever."""
+        url = FillUrl(variant, self._sealer, self._reminting, self._now)
         try:
-            await self._fetch_and_keep(fill, variant)
+            await self._fetch_and_keep(fill, url, first)
+        except OriginChanged as error:
+            self._begin_again(fill, url.variant, error)
         except VaultError as error:
+            fill.tried_key = url.key
             fill.failed(error)
-            await self._blame(variant, error)
+            logger().warning(Events.FILL_FAILED, variant_id=variant.id, reason=str(error))
+            await self._cool_downs.blame(url.variant, error, also_key=variant.origin_key)
         except asyncio.CancelledError:
             fill.failed(OriginUnavailable("the vault is stopping"))
             raise
@@ -105,70 +134,40 @@ class Filling:
             fill.failed(OriginUnavailable(f"the fill broke: {type(error).__name__}"))
             logger().exception(Events.FILL_FAILED, variant_id=variant.id)
         finally:
-            self._running.pop(variant.id, None)
+            self._retire(fill)
             fill.leader_left()
 
-    async def _fetch_and_keep(self, fill: Fill, variant: Variant) -> None:
-        url = origin_urls.open_url(self._sealer, variant)
-        async with fetch(self._client, url) as (head, response):
-            self._check_size(head.length or 0)
-            staging = self._edge.stage(head.length)
-            fill.opened(staging)
-            try:
-                fill_head = await self._receive(fill, staging, head, response)
-            except BaseException:
-                staging.discard()
-                raise
-        filled = Filled(staging.written, staging.digest(), fill_head.content_type, fill.version)
+    def _retire(self, fill: Fill) -> None:
+        """Nobody joins this fill any more."""
+        if self._running.get(fill.variant_id) is fill:
+            del self._running[fill.variant_id]
+
+    async def _fetch_and_keep(self, fill: Fill, url: FillUrl, first: Slice | None) -> None:
+        answers = FillAnswers(fill, url, self._edge, self._client, self._turns, self._offloading, self._config, first)
+        whole = await Leading(fill, answers, self._config, lambda: self._retire(fill)).run()
+        if whole is None:
+            fill.failed(OriginUnavailable("the fill was given up: nobody wanted it any more"))
+            return
+        staging, filled = whole
         fill.completed(filled)
         if not await fill.serve_adopters(staging.path, filled):
             staging.discard()
             return
-        await asyncio.to_thread(self._edge.keep, staging, self._copy(fill, fill_head, filled, url))
-        await self._forget_if_settled(variant.id)
+        await self._keep(fill, staging, filled, url)
 
-    async def _forget_if_settled(self, variant_id: str) -> None:
-        """Whoever stored or removed the variant meanwhile has dropped its copy before there was one."""
-        variant = await variants.find_variant(self._catalog, variant_id)
+    async def _keep(self, fill: Fill, staging: Staging, filled: Filled, url: FillUrl) -> None:
+        copy = self._copy(fill, filled, url)
+        if self._edge.has_room_for(copy):
+            await self._offloading.run(self._edge.keep, staging, copy)
+        else:  # what is evicted for it may be large, and its removal slow
+            await asyncio.to_thread(self._edge.keep, staging, copy)
+        # Whoever stored or removed the variant meanwhile has dropped its copy before there was one.
+        variant = await variants.find_variant(self._catalog, fill.variant_id)
         if variant is None or variant.status in {Status.STORED, Status.REMOVED}:
-            self._edge.drop(variant_id)
+            self._edge.drop(fill.variant_id)
 
-    async def _receive(self, fill: Fill, staging: Staging, head: FetchedHead, response: Response) -> FillHead:
-        async with aclosing(response.chunks()) as raw, aclosing(self._steady(raw)) as chunks:
-            first = await first_bytes(chunks)
-            if not first:
-                raise OriginUnavailable("the origin sent an empty body")
-            fill_head = FillHead(head.length, verified_content_type(first, head.content_type), head.etag)
-            await asyncio.to_thread(staging.append, first)
-            fill.started(fill_head)
-            fill.advanced(staging.written)
-            async for chunk in chunks:
-                await asyncio.to_thread(staging.append, chunk)
-                self._check_size(staging.written)
-                fill.advanced(staging.written)
-        if head.length is not None and staging.written != head.length:
-            raise OriginUnavailable(f"the origin sent {staging.written} bytes and had announced {head.length}")
-        return fill_head
-
-    async def _steady(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        """The same chunks, of an origin that keeps up. A silent one is cut off by the client's own timeout."""
-        now = asyncio.get_running_loop().time
-        received, since = 0, now()
-        async for chunk in chunks:
-            yield chunk
-            received += len(chunk)
-            elapsed = now() - since
-            if elapsed >= self._config.patience_seconds:
-                if received < elapsed * self._config.least_bytes_per_second:
-                    raise OriginUnavailable(f"the origin dribbles: {received} bytes in {elapsed:.0f} s")
-                received, since = 0, now()
-
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._config.largest_object_bytes:
-            raise OriginRefused(f"the media is larger than {self._config.largest_object_bytes} bytes")
-
-    def _copy(self, fill: Fill, head: FillHead, filled: Filled, url: str) -> EdgeCopy:
-        now = self._now()
+    def _copy(self, fill: Fill, filled: Filled, url: FillUrl) -> EdgeCopy:
+        now, head = self._now(), fill.head
         return EdgeCopy(
             variant_id=fill.variant_id,
             version=fill.version,
@@ -177,45 +176,24 @@ class Filling:
             content_type=filled.content_type,
             fetched_at=now,
             fresh_until=now + self._config.fresh_ms,
-            origin_etag=head.origin_etag,
-            origin_last_modified=None,
-            origin_identity=origin_expiry.identity(url),
+            origin_etag=head.origin_etag if head else None,
+            origin_last_modified=head.origin_last_modified if head else None,
+            origin_identity=_digest(origin_expiry.identity(origin_urls.open_url(self._sealer, url.variant))),
         )
 
-    async def _blame(self, variant: Variant, error: VaultError) -> None:
-        """Remember an origin's failure. Our own disk's or database's is no fault of the origin."""
+    def _begin_again(self, fill: Fill, variant: Variant, error: OriginChanged) -> None:
+        """Viewers have bytes of another object and are cut off; who waits for all of it gets the new one."""
         logger().warning(Events.FILL_FAILED, variant_id=variant.id, reason=str(error))
-        if not isinstance(error, OriginError) or isinstance(error, LimitReached):
-            return
-        lasting = isinstance(error, OriginRefused | AddressDenied)
-        cool_down = self._config.refused_cool_down_ms if lasting else self._config.unavailable_cool_down_ms
-        try:
-            await self._catalog.run(
-                variants.blame_origin, variant.id, variant.origin_key, str(error), self._now() + cool_down
-            )
-        except CatalogError:
-            logger().exception(Events.FILL_FAILED, variant_id=variant.id)
+        self._retire(fill)
+        if fill.awaited and fill.restarts < _MOST_RESTARTS:
+            successor = self._begun(variant, None)  # no cool-down stands in its way: the origin has just answered
+            successor.want_whole()
+            if fill.urgency.urgent:
+                successor.urgency.hasten()
+            fill.hand_over(successor)
+        fill.failed(error)
 
 
-async def first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
-    """Enough to tell the type by, or all there are."""
-    first = b""
-    async for chunk in chunks:
-        first += chunk
-        if len(first) >= _SNIFFED_BYTES:
-            break
-    return first
-
-
-def verified_content_type(first: bytes, declared: str | None) -> str:
-    """The type to serve, from the bytes before the origin's word. Raises OriginRefused for a page instead of media."""
-    said, sniffed = media_type.canonical(declared), media_type.sniff(first)
-    if sniffed is not None and not media_type.is_media(sniffed):
-        raise OriginRefused(f"the origin sent {sniffed} instead of media")
-    if sniffed is None:
-        if media_type.is_generic(said):
-            return "application/octet-stream"
-        if media_type.family(said) is None or said == "image/svg+xml":
-            raise OriginRefused(f"the origin sent {said[:60]} instead of media")
-        return said
-    return said if media_type.family(said) and media_type.agrees(said, sniffed) else sniffed
+def _digest(identity: str) -> str:
+    """What tells two origin URLs apart and shows neither: edge copies are noted down in the clear."""
+    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()

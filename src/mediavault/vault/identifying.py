@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.item_sources import first_sources
+from mediavault.domain.derivation import NEVER
 from mediavault.domain.media import MediaType
 from mediavault.vault.reading import ItemView, VariantView
 
@@ -17,6 +18,7 @@ class OlderVariantView(VariantView, frozen=True, rename="camel"):
 
     id: str
     source: str
+    derived: bool
 
 
 class OlderItemView(Struct, frozen=True, rename="camel"):
@@ -46,6 +48,7 @@ def _identified(connection_id: str, item: ItemView, source: str) -> OlderItemVie
             **msgspec.structs.asdict(variant),
             id=public_id(connection_id, item.id, label),
             source=source,
+            derived=variant.expires_at == NEVER,
         )
         for label, variant in item.media.items()
     }

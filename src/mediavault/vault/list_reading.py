@@ -8,8 +8,7 @@ from typing import Any
 from mediavault.catalog.connections import ConnectionRow
 from mediavault.catalog.list_changes import Naming
 from mediavault.catalog.list_state import Listed
-from mediavault.catalog.seen import SeenMedia, SeenVariant
-from mediavault.domain import origin_expiry
+from mediavault.catalog.seen import SeenMedia
 from mediavault.domain.list_sync import fingerprint
 from mediavault.domain.media import MediaType, Source, is_media_id
 from mediavault.domain.policy import Facts, unsuitable
@@ -18,10 +17,9 @@ from mediavault.domain.times import Now
 from mediavault.errors import NotFound, SessionExpired, TooManyRequests, UpstreamError
 from mediavault.origin import rewriting
 from mediavault.origin.access_api import AccessApi, Page, Upstream
-from mediavault.vault import origin_urls
 from mediavault.vault.configuring import effective_settings
 from mediavault.vault.connecting import Connecting
-from mediavault.vault.observing import guessed_content_type
+from mediavault.vault.observing import seen_variants, urls_by_label
 from mediavault.vault.sealing import Sealer
 
 _LISTS = "/v2/access/vault/lists"
@@ -111,28 +109,14 @@ class ListReader:
             if media_id is None:
                 continue
             found = next(rewriting.media_in([{**node, "id": media_id}]), None)
-            urls = _urls(found)
+            urls = urls_by_label(found) if found is not None else {}
             if found is None or found.media_id != media_id or not urls:
                 yield Listed(media_id, None, None)
                 continue
             wanted = frozenset(label for label in urls if _is_wanted(settings, found.type, label))
-            variants = tuple(
-                self._variant(connection, media_id, label, url, found.type, now) for label, url in urls.items()
-            )
+            variants = seen_variants(self._sealer, connection, media_id, found, now)
             seen = SeenMedia(media_id, found.type.value, found.duration, Source.VAULT.value, page.target, variants)
             yield Listed(media_id, fingerprint(node, urls.items()), seen, wanted)
-
-    def _variant(
-        self, connection: ConnectionRow, media_id: str, label: str, url: str, item_type: MediaType, now: int
-    ) -> SeenVariant:
-        place = origin_urls.place(connection.org_id, connection.id, media_id, label)
-        return SeenVariant(
-            label=label,
-            origin_url=self._sealer.seal(url.encode(), place),
-            origin_key=origin_urls.key_of(url),
-            origin_expires_at=origin_expiry.expires_at(url, now),
-            content_type=guessed_content_type(url, item_type, label),
-        )
 
 
 def _media_id(node: Any) -> str | None:
@@ -141,13 +125,6 @@ def _media_id(node: Any) -> str | None:
         return None
     text = str(given)
     return text if is_media_id(text) else None
-
-
-def _urls(found: rewriting.FoundMedia | None) -> dict[str, str]:
-    """By label, in order; the first of a label counts, as in the gateway."""
-    places = reversed(found.urls) if found else ()
-    first_of_label = {place.label: place.url for place in places if place.label is not None}
-    return dict(sorted(first_of_label.items()))
 
 
 def _is_wanted(settings: VaultSettings, item_type: MediaType, label: str) -> bool:

@@ -19,7 +19,7 @@ from mediavault.catalog.webhooks import EndpointRow
 from mediavault.domain import event_types, webhook_signing
 from mediavault.domain.times import HOUR, Now
 from mediavault.errors import AddressDenied, InvalidRequest, NotFound
-from mediavault.origin.addresses import AllowList, check
+from mediavault.origin.addresses import AllowList, check, check_url
 from mediavault.vault.sealing import Sealer
 from mediavault.vault.webhook_messages import (
     DeliveryView,
@@ -170,11 +170,12 @@ class Notifying:
         if not usable:
             raise InvalidRequest("url must be an http or https URL without credentials or fragment")
         host = parts.hostname or ""
-        if _is_address(host):
-            try:
+        try:
+            check_url(given)
+            if _is_address(host):
                 check(host, parts.port or (443 if parts.scheme.lower() == "https" else 80), self._allow)
-            except AddressDenied as error:
-                raise InvalidRequest(f"url: {error}") from None
+        except AddressDenied as error:
+            raise InvalidRequest(f"url: {error}") from None
         return given
 
 

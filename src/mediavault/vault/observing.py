@@ -80,28 +80,11 @@ class Observing:
             source = rewriting.source_of_path(target)
             for item in _letting_others_run(found):
                 if item.media_id is not None:
-                    variants = self._seen_variants(connection, item.media_id, item, now)
+                    variants = seen_variants(self._sealer, connection, item.media_id, item, now)
                     seen.append(
                         SeenMedia(item.media_id, item.type.value, item.duration, source.value, target, variants)
                     )
         return _Read(document, found, seen)
-
-    def _seen_variants(
-        self, connection: ConnectionRow, media_id: str, item: FoundMedia, now: int
-    ) -> tuple[SeenVariant, ...]:
-        first_of_label = {place.label: place.url for place in reversed(item.urls) if place.label is not None}
-        return tuple(
-            SeenVariant(
-                label=label,
-                origin_url=self._sealer.seal(
-                    url.encode(), origin_urls.place(connection.org_id, connection.id, media_id, label)
-                ),
-                origin_key=origin_urls.key_of(url),
-                origin_expires_at=origin_expiry.expires_at(url, now),
-                content_type=guessed_content_type(url, item.type, label),
-            )
-            for label, url in sorted(first_of_label.items())
-        )
 
     def _write(self, connection: ConnectionRow, read: _Read, ids: VariantIds, now: int) -> bytes:
         settings = effective_settings(connection.organisation_settings, connection.settings_overrides)
@@ -116,6 +99,28 @@ class Observing:
                     url = self._signer.sign_direct(sealed, ttl_seconds=ttl_seconds, now=now)
                 place.holder[place.key] = url
         return rewriting.encode(read.document)
+
+
+def urls_by_label(item: FoundMedia) -> dict[str, str]:
+    """An item's URLs, in the order of their labels; the first of a label counts."""
+    first_of_label = {place.label: place.url for place in reversed(item.urls) if place.label is not None}
+    return dict(sorted(first_of_label.items()))
+
+
+def seen_variants(
+    sealer: Sealer, connection: ConnectionRow, media_id: str, item: FoundMedia, now: int
+) -> tuple[SeenVariant, ...]:
+    """What the catalog records of an item's URLs, which are sealed for their place."""
+    return tuple(
+        SeenVariant(
+            label=label,
+            origin_url=sealer.seal(url.encode(), origin_urls.place(connection.org_id, connection.id, media_id, label)),
+            origin_key=origin_urls.key_of(url),
+            origin_expires_at=origin_expiry.expires_at(url, now),
+            content_type=guessed_content_type(url, item.type, label),
+        )
+        for label, url in urls_by_label(item).items()
+    )
 
 
 def guessed_content_type(url: str, item_type: MediaType, label: str) -> str:

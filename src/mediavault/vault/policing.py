@@ -3,16 +3,23 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from mediavault.catalog import limits, policy_scan
+from mediavault.catalog import configuration, limits, policy_changes, policy_scan
 from mediavault.catalog.configuration import Change, Configured
 from mediavault.catalog.database import Catalog
+from mediavault.catalog.policy_changes import Unfinished
 from mediavault.catalog.policy_scan import BATCH, Found, Judge
 from mediavault.domain.eviction import Candidate, choose
 from mediavault.domain.lifecycle import Event, Status
-from mediavault.domain.policy import Effect, Policy, Rule, Standing, effect, touched
+from mediavault.domain.policy import Effect, Policy, Rule, Standing, against_keeping, effect, touched
 from mediavault.domain.settings import VaultSettings
-from mediavault.domain.times import Now
+from mediavault.domain.times import MINUTE, Now
+from mediavault.errors import VaultError
+from mediavault.telemetry import Events, logger
 from mediavault.vault.configuring import effective_settings
+
+#: A change that nobody has worked on for so long was left by a process that died.
+ABANDONED_AFTER_MS = MINUTE
+_RENEW_EVERY_MS = ABANDONED_AFTER_MS // 6
 
 
 @dataclass
@@ -65,6 +72,11 @@ def policy_of(configured: Configured) -> Policy:
     return Policy(effective_settings(configured.organisation, configured.overrides), configured.enabled)
 
 
+def against_keeping_now(configured: Configured, standing: Standing) -> Effect | None:
+    """Why a variant that is about to be stored must not be, by the settings as they are stored."""
+    return against_keeping(policy_of(configured), standing)
+
+
 def is_affected(change: Change) -> bool:
     """Whether anything that holds for the connection is another now."""
     stored = (change.before.enabled, change.before.overrides) != (change.after.enabled, change.after.overrides)
@@ -89,7 +101,23 @@ class Policing:
         self._now = now
 
     async def carry_out(self, org_id: str, change: Change) -> Outcome:
-        """Remove, unqueue and queue what the change asks for. The settings are written already."""
+        """Remove, unqueue and queue what the change asks for. The settings are written already.
+
+        What a crash keeps it from doing is done by `resume`.
+        """
+        return (await self.carry_out_all(org_id, [change]))[0]
+
+    async def carry_out_all(self, org_id: str, changes: Sequence[Change]) -> list[Outcome]:
+        """The same for some connections of an organisation, one after another."""
+        working = _Working(self._catalog, changes, self._now)
+        outcomes = []
+        for change in changes:
+            await working.renew()
+            outcomes.append(await self._carry_out(org_id, change, working))
+            await working.finish(change)
+        return outcomes
+
+    async def _carry_out(self, org_id: str, change: Change, working: "_Working") -> Outcome:
         before, after = policy_of(change.before), policy_of(change.after)
         outcome, now = Outcome(), self._now()
 
@@ -98,14 +126,36 @@ class Policing:
 
         for status in touched(before, after):
             async for found in self._pages(org_id, change.after.connection_id, status, now):
+                await working.renew()
                 hit = [each.id for each in found if effect(before, after, each.standing, now)]
                 if hit:
                     await self._enact(org_id, change.after.connection_id, hit, judge, outcome, now)
         if _limits_anew(before, after):
-            await self._make_room(org_id, change.after.connection_id, after.settings, outcome, now)
+            await self._make_room(org_id, change.after.connection_id, after.settings, outcome, working)
         if outcome.of(Event.QUEUED).variants:
             self._wake()
         return outcome
+
+    async def resume(self) -> int:
+        """Carry out what processes that died had begun, with the settings that hold now. How many changes."""
+        resumed, before = 0, self._now() - ABANDONED_AFTER_MS
+        for left in await policy_changes.unfinished(self._catalog, before):
+            try:
+                resumed += await self._take_over(left, before)
+            except VaultError:  # one that cannot be carried out must not keep the others
+                logger().exception(Events.WORKER_FAILED, worker="policy")
+        return resumed
+
+    async def _take_over(self, left: Unfinished, before: int) -> bool:
+        if not await self._catalog.run(policy_changes.take, left.id, before, self._now()):
+            return False
+        after = await configuration.find_configured(self._catalog, left.org_id, left.connection_id)
+        if after is None:  # disconnected: everything it has is removed anyway
+            await self._catalog.run(policy_changes.finish, left.id)
+            return False
+        held_before = Configured(left.connection_id, left.enabled, left.overrides, left.organisation)
+        await self.carry_out(left.org_id, Change(held_before, after, left.id))
+        return True
 
     async def forecast(self, org_id: str, change: Change) -> Outcome:
         """What `carry_out` would do now. Nothing is changed, nothing is locked."""
@@ -142,11 +192,12 @@ class Policing:
                 self._forget_copy(done.variant_id)
 
     async def _make_room(
-        self, org_id: str, connection_id: str, settings: VaultSettings, outcome: Outcome, now: int
+        self, org_id: str, connection_id: str, settings: VaultSettings, outcome: Outcome, working: "_Working"
     ) -> None:
         limit, strategy = settings.storage_limit_bytes, settings.storage_limit_purge_strategy
         reason = limit_reason(settings)
         while True:
+            await working.renew()
             removed = await self._catalog.run(
                 limits.make_room,
                 org_id,
@@ -155,7 +206,7 @@ class Policing:
                 strategy=strategy,
                 incoming_bytes=0,
                 reason=reason,
-                now=now,
+                now=self._now(),
                 at_most=BATCH,
             )
             if not removed.variant_ids:
@@ -183,6 +234,29 @@ class Policing:
         evicted = Effect(Event.REMOVED, Rule.STORAGE_LIMIT, limit_reason(settings))
         for candidate in choose(left, settings.storage_limit_purge_strategy, excess):
             outcome.add(evicted, candidate.size_bytes)
+
+
+class _Working:
+    """The sign of life of whoever carries changes out, for as long as that takes."""
+
+    def __init__(self, catalog: Catalog, changes: Sequence[Change], now: Now) -> None:
+        self._catalog = catalog
+        self._notes = {change.note for change in changes if change.note is not None}
+        self._now = now
+        self._renewed_at = now()
+
+    async def renew(self) -> None:
+        """Say so when it is time to."""
+        now = self._now()
+        if self._notes and now - self._renewed_at >= _RENEW_EVERY_MS:
+            await self._catalog.run(policy_changes.renew, tuple(self._notes), now)
+            self._renewed_at = now
+
+    async def finish(self, change: Change) -> None:
+        """All that followed from it is done."""
+        if change.note is not None:
+            await self._catalog.run(policy_changes.finish, change.note)
+            self._notes.discard(change.note)
 
 
 def _is_known(done: Effect, size_bytes: int) -> bool:

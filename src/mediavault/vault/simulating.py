@@ -149,6 +149,7 @@ class Settings:
             connection_id,
             partial(connection_changed, patch=patch),
             self.now(),
+            is_affected,
         )
         removed = (await self.policing.carry_out(org_id, change)).of(Event.REMOVED)
         view = await self._view(org_id, change.after)
@@ -164,18 +165,19 @@ class Settings:
             partial(organisation_changed, patch=patch),
             partial(default_applied, patch=patch),
             self.now(),
+            is_affected,
         )
-        affected, purged = 0, []
-        for change in filter(is_affected, changes):
-            affected += 1
-            removed = (await self.policing.carry_out(org_id, change)).of(Event.REMOVED)
+        affected, purged = list(filter(is_affected, changes)), []
+        outcomes = await self.policing.carry_out_all(org_id, affected)
+        for change, outcome in zip(affected, outcomes, strict=True):
+            removed = outcome.of(Event.REMOVED)
             if removed.variants:
                 connection_id = change.after.connection_id
                 purged.append(ConnectionPurgeResult(connection_id, removed.variants, removed.known_bytes))
         view = OrganisationSettingsView(organisation_settings(new))
         if not affected and not patch.vault_plus.apply_to_existing_connections:
             return OrganisationChanged(view)
-        return OrganisationChanged(view, BroadcastResult(affected, purged))
+        return OrganisationChanged(view, BroadcastResult(len(affected), purged))
 
     async def simulate_connection(self, org_id: str, connection_id: str, patch: Any) -> Simulation:
         """What `change_connection` would do now. Raises NotFound."""

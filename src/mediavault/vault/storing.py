@@ -8,7 +8,7 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.variants import Variant
 from mediavault.domain.lifecycle import Status
 from mediavault.domain.media import MediaType, Source
-from mediavault.domain.policy import Decision, Facts, decide
+from mediavault.domain.policy import ASKED_FOR, Decision, Facts, decide
 from mediavault.domain.times import Now
 from mediavault.errors import MediaNotFound
 from mediavault.vault.configuring import effective_settings
@@ -33,7 +33,7 @@ class Storing:
     async def store(self, variant: Variant) -> Queued:
         """A person wants it stored, whatever policy says. Raises MediaNotFound for a removed one."""
         if variant.status == Status.EDGE_ONLY:
-            if await self._queue([variant.id], "asked for"):
+            if await self._queue([variant.id], ASKED_FOR):
                 return Queued(True, Status.PENDING)
             moved = await variants.find_variant(self._catalog, variant.id)  # by somebody else, since it was read
             if moved is None:
