@@ -19,9 +19,13 @@
     + TooManyRequests         ... with the seconds to wait
     + DiskFull                less free space than the floor
     + RoomPromised            the room there is belongs to stores under way
+    + OriginBusy              as much is fetched from the origin as may be
   x OriginError               the origin did not give us the bytes
     + OriginRefused           and will not, until a new URL is seen (401, 403, 404, 410, wrong type)
     + OriginUnavailable       but may later (timeout, 5xx, reset, truncation)
+      - OriginExpired         ... with a fresh URL, which cannot be had now
+      - OriginChanged         ... as other bytes than those that were begun with
+      - RangesUnusable        ... as a whole: its parts are not what was asked for
     + OriginCoolingDown       it failed lately and is not asked again yet
     + AddressDenied           it lives at an address that may not be dialled
   x UpstreamError             the upstream's answer cannot be used
@@ -30,6 +34,10 @@
     + BlobNotFound
     + BlobCorrupt             the bytes do not match their digest
     + BlobUnavailable         but may work later
+  x ThumbnailError            no thumbnail was made of a stored copy
+    + ThumbnailRefused        and none can be
+    + ThumbnailFailed         ... this time: its process was killed or broke
+    + ThumbnailPending        not yet
   x CatalogError              the database failed
     + CatalogUnavailable      but may work later
     + SchemaTooNew            a newer mediavault wrote this database
@@ -128,16 +136,46 @@ class RoomPromised(LimitReached):
     """The room under the storage limit is promised to stores under way; try again."""
 
 
+class OriginBusy(LimitReached):
+    """As much is being fetched from the origin as may be; try again"""
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  #: seconds
+
+
 class OriginError(VaultError):
     """The origin did not give us the bytes."""
+
+    tried_key: str | None = None  #: of the origin URL that failed, where it is not the one that was begun with
 
 
 class OriginRefused(OriginError):
     """The origin will not give us the bytes until a new URL is seen."""
 
+    def __init__(self, message: str | None = None, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status  #: the origin's, where it was that which refused
+
 
 class OriginUnavailable(OriginError):
     """The origin may work later."""
+
+    def __init__(self, message: str | None = None, *, retry_after: str | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  #: what the origin says of it, as it was written
+
+
+class OriginExpired(OriginUnavailable):
+    """The URL at the origin has expired, and the upstream gives no fresh one now."""
+
+
+class OriginChanged(OriginUnavailable):
+    """The origin has other bytes now than those that were begun with."""
+
+
+class RangesUnusable(OriginUnavailable):
+    """The origin answers a Range with what cannot be used."""
 
 
 class OriginCoolingDown(OriginError):
@@ -174,6 +212,22 @@ class BlobCorrupt(BlobError):
 
 class BlobUnavailable(BlobError):
     """The blob store may work later."""
+
+
+class ThumbnailError(VaultError):
+    """No thumbnail was made."""
+
+
+class ThumbnailRefused(ThumbnailError):
+    """No thumbnail can be made of it."""
+
+
+class ThumbnailFailed(ThumbnailError):
+    """The thumbnail could not be made this time."""
+
+
+class ThumbnailPending(ThumbnailError):
+    """The thumbnail is still to be made from the stored copy; try again"""
 
 
 class CatalogError(VaultError):

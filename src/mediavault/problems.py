@@ -7,11 +7,16 @@ host, for the framework's own errors too.
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import msgspec
 
 from mediavault import errors
+
+#: A request's id is unique, not secret: asking the system for randomness each time would be a call a request.
+_THIS_PROCESS = "req_" + secrets.token_hex(6)
+_REQUESTS = count(secrets.randbelow(1 << 40))
 
 #: Status and type of each error; a class that is not here is answered as its nearest ancestor.
 TABLE: dict[type[errors.VaultError], tuple[int, str]] = {
@@ -34,9 +39,13 @@ TABLE: dict[type[errors.VaultError], tuple[int, str]] = {
     errors.TooManyRequests: (429, "RATE_LIMIT_EXCEEDED"),
     errors.DiskFull: (503, "DISK_FULL"),
     errors.RoomPromised: (409, "CONFLICT"),
+    errors.OriginBusy: (503, "ORIGIN_BUSY"),
     errors.OriginError: (502, "ORIGIN_ERROR"),
     errors.OriginRefused: (502, "ORIGIN_REFUSED"),
     errors.OriginUnavailable: (502, "ORIGIN_UNAVAILABLE"),
+    errors.OriginExpired: (502, "ORIGIN_UNAVAILABLE"),
+    errors.OriginChanged: (502, "ORIGIN_UNAVAILABLE"),
+    errors.RangesUnusable: (502, "ORIGIN_UNAVAILABLE"),
     errors.OriginCoolingDown: (502, "ORIGIN_UNAVAILABLE"),
     errors.AddressDenied: (502, "ADDRESS_DENIED"),
     errors.UpstreamError: (502, "UPSTREAM_ERROR"),
@@ -45,6 +54,10 @@ TABLE: dict[type[errors.VaultError], tuple[int, str]] = {
     errors.BlobNotFound: (500, "STORAGE_ERROR"),
     errors.BlobCorrupt: (500, "STORAGE_ERROR"),
     errors.BlobUnavailable: (503, "STORAGE_UNAVAILABLE"),
+    errors.ThumbnailError: (500, "INTERNAL_ERROR"),
+    errors.ThumbnailRefused: (500, "INTERNAL_ERROR"),
+    errors.ThumbnailFailed: (500, "INTERNAL_ERROR"),
+    errors.ThumbnailPending: (503, "THUMBNAIL_PENDING"),
     errors.CatalogError: (500, "DATABASE_ERROR"),
     errors.CatalogUnavailable: (503, "DATABASE_UNAVAILABLE"),
     errors.SchemaTooNew: (500, "DATABASE_ERROR"),
@@ -107,11 +120,11 @@ def problem(error: Exception) -> Problem:
 
 
 def _retry_after(error: errors.VaultError, status: int) -> dict[str, str]:
-    if isinstance(error, errors.TooManyRequests | errors.OriginCoolingDown):
+    if isinstance(error, errors.TooManyRequests | errors.OriginBusy | errors.OriginCoolingDown):
         return {"Retry-After": str(error.retry_after)}
     return {"Retry-After": "5"} if status == 503 else {}
 
 
 def new_request_id() -> str:
     """An id for one request, for its answer, its log lines and the support thread about it."""
-    return "req_" + secrets.token_hex(12)
+    return f"{_THIS_PROCESS}{next(_REQUESTS):012x}"

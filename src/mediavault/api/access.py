@@ -1,4 +1,4 @@
-"""The access gateway's door (contract.md, "Access"): any method, any path below `/v2/access/`."""
+"""The access gateway's door (contract.md, "Access"): any method of an API, any path below `/v2/access/`."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,9 @@ from mediavault.vault.access import Access
 from mediavault.vault.authorising import Authorising, Scope
 
 PREFIX = "/v2/access/"
-#: The methods that are described; others pass too, but those that are refused.
+#: What passes: the methods an Access API is asked with. An upstream answers TRACE with the request it got, the
+#: connection's cookie in it; CONNECT opens a tunnel; of the rest nobody knows what they do with a session.
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-#: An upstream answers TRACE with the request it got, the connection's cookie in it; CONNECT opens a tunnel.
-_REFUSED_METHODS = frozenset({"TRACE", "CONNECT"})
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Gateway:
 
     async def __call__(self, request: Request) -> Response:
         """Forward the call; its answer's observations are committed when it goes out."""
-        if request.method in _REFUSED_METHODS:
+        if request.method not in METHODS:
             raise HTTPException(405, headers={"Allow": ", ".join(METHODS)})
         caller = await principal(self.authorising, request.scope, Scope.ACCESS)
         connection = await self.access.connection(caller.org_id, connection_id(request.scope))

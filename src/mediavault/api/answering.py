@@ -13,7 +13,20 @@ from mediavault.telemetry import Events, logger
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
+Headers = list[tuple[bytes, bytes]]
+_HEADERS = "mediavault.headers"
+
 _TEXT_OF_STATUS = {404: "Not found", 405: "Method not allowed"}
+
+
+def answer_with(scope: Any, name: str, value: str) -> None:
+    """Give the answer to this request a header, be it a success or an error."""
+    scope[_HEADERS].append((name.encode("latin-1"), value.encode("latin-1")))
+
+
+def answer_headers(scope: Any) -> Headers:
+    """The headers that the answer to this request is given beside its own, be it a success or an error."""
+    return scope[_HEADERS]  # type: ignore[no-any-return]
 
 
 class Answering:
@@ -25,13 +38,16 @@ class Answering:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one HTTP request."""
         request_id = new_request_id()
+        of_operation: Headers = []
+        scope = {**scope, _HEADERS: of_operation}
         started = False
 
         async def identified_send(message: Any) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                identified = (b"x-request-id", request_id.encode())
+                message["headers"] = [*message["headers"], *of_operation, identified]
             await send(message)
 
         try:
@@ -47,7 +63,10 @@ class Answering:
 
 
 class Routes:
-    """Endpoints by path and method. Raises HTTPException for what is not there, with every method of the path."""
+    """Endpoints by path and method. Raises HTTPException for what is not there, with every method of the path.
+
+    A path that is written out is its own, whatever parameter of another one would also take it: `…/import` is no id.
+    """
 
     def __init__(
         self, routes: Sequence[Route], *, besides: Callable[[str], frozenset[str]] = lambda _: frozenset()
@@ -55,9 +74,16 @@ class Routes:
         self.routes = tuple(routes)
         self._besides = besides  #: methods of a path that are answered before these routes are asked
         self._router = Router(self.routes, redirect_slashes=False)
+        self._written_out: dict[str, set[str]] = {}
+        for route in self.routes:
+            if "{" not in route.path:
+                self._written_out.setdefault(route.path, set()).update(route.methods or ())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one HTTP request, or raise."""
+        methods = self._written_out.get(scope["path"])
+        if methods is not None and scope["method"] not in methods:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
         scope["app"] = self  # so that the router raises its 404 and 405 instead of answering them in its own way
         try:
             await self._router(scope, receive, send)

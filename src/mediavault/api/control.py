@@ -10,6 +10,9 @@ from starlette.routing import Route
 from mediavault.api.answering import Answering, Routes
 from mediavault.api.requests import json_body, json_response
 from mediavault.vault.authorising import Authorising
+from mediavault.vault.damaging import Damaging
+from mediavault.vault.moving import Moving
+from mediavault.vault.rekeying import Rekeying
 
 
 class NewOrganisation(msgspec.Struct, frozen=True):
@@ -24,6 +27,34 @@ class KeyWanted(msgspec.Struct, frozen=True):
     organisation: str
     scopes: list[str]
     name: str | None = None
+    life: int | None = None  #: ms; without an end unless given
+
+
+class KeyRotation(msgspec.Struct, frozen=True):
+    """The body of `POST /keys/{id}/rotate`."""
+
+    overlap: int  #: ms
+    life: int | None = None
+
+
+class Walk(msgspec.Struct, frozen=True):
+    """The body of `POST /master-key/reseal`."""
+
+    cursor: str | None = None
+
+
+class Retirement(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of `POST /master-key/retire`."""
+
+    at_once: bool
+
+
+class MoveWanted(msgspec.Struct, frozen=True):
+    """The body of `POST /blobs/move`: one turn of so many seconds."""
+
+    to: str
+    after: str = ""
+    seconds: float = 5
 
 
 @dataclass(frozen=True)
@@ -31,6 +62,9 @@ class Control:
     """The operator's endpoints; no key is asked, the socket's mode is the door."""
 
     authorising: Authorising
+    damaging: Damaging
+    moving: Moving
+    rekeying: Rekeying
 
     def application(self) -> Answering:
         """The ASGI application."""
@@ -40,6 +74,13 @@ class Control:
             Route("/keys", self.keys, methods=["GET"]),
             Route("/keys", self.create_key, methods=["POST"]),
             Route("/keys/{key_id}/revoke", self.revoke_key, methods=["POST"]),
+            Route("/keys/{key_id}/rotate", self.rotate_key, methods=["POST"]),
+            Route("/master-key", self.master_keys, methods=["GET"]),
+            Route("/master-key/rotate", self.rotate_master_key, methods=["POST"]),
+            Route("/master-key/reseal", self.reseal, methods=["POST"]),
+            Route("/master-key/retire", self.retire_master_keys, methods=["POST"]),
+            Route("/blobs/move", self.move_blobs, methods=["POST"]),
+            Route("/damage/{blob_id}", self.report_damage, methods=["POST"]),
         ]
         return Answering(Routes(routes))
 
@@ -59,10 +100,43 @@ class Control:
     async def create_key(self, request: Request) -> Response:
         """Add one; the only answer that holds its secret."""
         wanted = await json_body(request, KeyWanted)
-        made = await self.authorising.create_key(wanted.organisation, wanted.scopes, name=wanted.name)
+        made = await self.authorising.create_key(wanted.organisation, wanted.scopes, name=wanted.name, life=wanted.life)
         return json_response(made, 201)
 
     async def revoke_key(self, request: Request) -> Response:
         """End one."""
         await self.authorising.revoke_key(request.path_params["key_id"])
         return json_response({"revoked": request.path_params["key_id"]})
+
+    async def move_blobs(self, request: Request) -> Response:
+        """One turn of moving blobs to another store."""
+        wanted = await json_body(request, MoveWanted)
+        return json_response(await self.moving.turn(wanted.to, wanted.after, min(wanted.seconds, 60)))
+
+    async def report_damage(self, request: Request) -> Response:
+        """Look at a blob that `mediavault verify --repair` found bad, and quarantine it if it is."""
+        blob_id: str = request.path_params["blob_id"]
+        return json_response({"blobId": blob_id, "quarantined": await self.damaging.examine(blob_id)})
+
+    async def rotate_key(self, request: Request) -> Response:
+        """Make one that takes its place; the only answer that holds the new secret."""
+        wanted = await json_body(request, KeyRotation)
+        key_id: str = request.path_params["key_id"]
+        made = await self.authorising.rotate_key(key_id, overlap=wanted.overlap, life=wanted.life)
+        return json_response(made, 201)
+
+    async def master_keys(self, _: Request) -> Response:
+        """The ring of master keys, without the keys."""
+        return json_response(await self.rekeying.keys())
+
+    async def rotate_master_key(self, _: Request) -> Response:
+        """Seal with a new one from now on, or go on with the rotation under way."""
+        return json_response(await self.rekeying.rotate())
+
+    async def reseal(self, request: Request) -> Response:
+        """Seal some secrets again: a bounded part of all, so that nobody waits long for an answer."""
+        return json_response(await self.rekeying.reseal((await json_body(request, Walk)).cursor))
+
+    async def retire_master_keys(self, request: Request) -> Response:
+        """Let those go that are not needed."""
+        return json_response(await self.rekeying.retire(at_once=(await json_body(request, Retirement)).at_once))

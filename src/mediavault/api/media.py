@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mediavault.api.requests import connection_id, json_body, json_response, principal
+from mediavault.api.requests import connection_id, integral_text, json_body, json_response, principal
 from mediavault.domain.media_query import read_query
 from mediavault.vault.authorising import Authorising, Scope
 from mediavault.vault.connecting import Connecting, Connection
@@ -26,6 +26,10 @@ class BatchRequest(msgspec.Struct, frozen=True, rename="camel"):
     """The body of `POST /v2/vault-plus/media/batch`."""
 
     media_ids: list[str | int]
+
+    def ids(self) -> list[str]:
+        """As texts; one that is written as an integral float is that integer, as in paths."""
+        return [integral_text(str(media_id)) for media_id in self.media_ids]
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Media:
         """`POST /v2/vault-plus/media/batch`."""
         connection = await self._connection(request)
         wanted = await json_body(request, BatchRequest)
-        items = await self.reading.batch(connection, [str(media_id) for media_id in wanted.media_ids])
+        items = await self.reading.batch(connection, wanted.ids())
         return json_response({"items": items})
 
     async def remove(self, request: Request) -> Response:
@@ -108,4 +112,5 @@ class Media:
 
 def is_item(path: str) -> bool:
     """Whether the path is that of one item."""
-    return path.startswith(ITEM_PREFIX) and len(path) > len(ITEM_PREFIX) and "/" not in path[len(ITEM_PREFIX) :]
+    media_id = path[len(ITEM_PREFIX) :]
+    return path.startswith(ITEM_PREFIX) and media_id not in {"", _BATCH} and "/" not in media_id

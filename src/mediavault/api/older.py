@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mediavault.api.answering import answer_with
 from mediavault.api.lists import named_list
 from mediavault.api.media import BatchRequest
 from mediavault.api.requests import connection_id, json_body, json_response, principal
@@ -85,7 +86,7 @@ class Older:
         """`POST /v2/vault-plus/batch`."""
         connection = await self._connection(request)
         wanted = await json_body(request, BatchRequest)
-        items = await self.reading.batch(connection, [str(media_id) for media_id in wanted.media_ids])
+        items = await self.reading.batch(connection, wanted.ids())
         return json_response({"items": await self._identified(connection, items)})
 
     async def listed(self, request: Request) -> Response:
@@ -133,15 +134,14 @@ class Older:
 
 
 def _route(method: str, path: str, endpoint: Endpoint, successor: str, prefix: str = _PREFIX) -> Route:
-    """A route whose answers say that it is deprecated, and what took its place; ids are the path's own."""
+    """A route whose answers, errors too, say that it is deprecated, and what took its place; ids are the path's own."""
 
     async def deprecated(request: Request) -> Response:
-        response = await endpoint(request)
         ids = {name: quote(text, safe="") for name, text in request.path_params.items()}
         target = _PREFIX + successor.format(**ids)
-        response.headers["Deprecation"] = f"@{DEPRECATED_SINCE}"
-        response.headers["Link"] = f'<{target}>; rel="successor-version"'
-        return response
+        answer_with(request.scope, "deprecation", f"@{DEPRECATED_SINCE}")
+        answer_with(request.scope, "link", f'<{target}>; rel="successor-version"')
+        return await endpoint(request)
 
     return Route(prefix + path, deprecated, methods=[method])
 

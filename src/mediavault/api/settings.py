@@ -1,15 +1,12 @@
 """Settings of the organisation and of connections (contract.md, "Account and connections")."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mediavault.api.requests import body, json_response, principal
-from mediavault.errors import InvalidRequest
+from mediavault.api.requests import json_body, json_response, principal
 from mediavault.vault.authorising import Authorising, Principal, Scope
 from mediavault.vault.configuring import ConnectionPatch, OrganisationPatch
 from mediavault.vault.simulating import Settings
@@ -44,13 +41,13 @@ class SettingsEndpoints:
     async def change_organisation(self, request: Request) -> Response:
         """`PATCH /v2/account/settings`."""
         caller = await self._caller(request)
-        patch = await _patch(request, OrganisationPatch)
+        patch = await json_body(request, OrganisationPatch)
         return json_response(await self.settings.change_organisation(caller.org_id, patch))
 
     async def simulate_organisation(self, request: Request) -> Response:
         """`POST /v2/account/settings/simulate`."""
         caller = await self._caller(request)
-        patch = await _patch(request, OrganisationPatch)
+        patch = await json_body(request, OrganisationPatch)
         return json_response(await self.settings.simulate_organisation(caller.org_id, patch))
 
     async def connection(self, request: Request) -> Response:
@@ -61,13 +58,13 @@ class SettingsEndpoints:
     async def change_connection(self, request: Request) -> Response:
         """`PATCH /v2/account/connections/{id}/settings`."""
         caller = await self._caller(request)
-        patch = await _patch(request, ConnectionPatch)
+        patch = await json_body(request, ConnectionPatch)
         return json_response(await self.settings.change_connection(caller.org_id, _named(request), patch))
 
     async def simulate_connection(self, request: Request) -> Response:
         """`POST /v2/account/connections/{id}/settings/simulate`."""
         caller = await self._caller(request)
-        patch = await _patch(request, ConnectionPatch)
+        patch = await json_body(request, ConnectionPatch)
         return json_response(await self.settings.simulate_connection(caller.org_id, _named(request), patch))
 
     async def _caller(self, request: Request) -> Principal:
@@ -76,25 +73,3 @@ class SettingsEndpoints:
 
 def _named(request: Request) -> str:
     return str(request.path_params["connection_id"])
-
-
-async def _patch(request: Request, kind: type[msgspec.Struct]) -> Any:
-    """The body; a number may be an integral float. Raises InvalidRequest, which names the field."""
-    content = await body(request)
-    try:
-        return msgspec.convert(_integral(msgspec.json.decode(content)), kind)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The body is not what this call takes: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidRequest("The body is not valid JSON") from None
-
-
-def _integral(value: Any) -> Any:
-    """JSON with its integral floats as integers."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_integral(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _integral(each) for name, each in value.items()}
-    return value

@@ -3,15 +3,17 @@
 For connections whose Vault+ is off, and for viewers while the disk has no room. The origin answers the range itself.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 
-from mediavault.errors import OriginRefused, OriginUnavailable, VaultError
-from mediavault.origin.client import GuardedClient, Response
+from mediavault.domain.byte_ranges import Slice
+from mediavault.errors import OriginRefused, OriginUnavailable
+from mediavault.origin.client import GuardedClient
+from mediavault.origin.client import Response as OriginResponse
 from mediavault.origin.media_fetch import check_status
-from mediavault.serving.responses import ALWAYS, Viewer, disposition
-from mediavault.telemetry import Events, logger
+from mediavault.serving.outlet import CHUNK_BYTES
+from mediavault.serving.requests import Request
+from mediavault.serving.responses import UNKNOWN_END, Body, Response, disposition
 from mediavault.vault.filling import first_bytes, verified_content_type
 
 _ASKED = (b"range", b"if-range", b"if-none-match", b"if-modified-since")
@@ -26,77 +28,84 @@ _ANSWERS_TO = {
 }
 
 
-async def serve_direct(
-    client: GuardedClient, url: str, scope: Any, receive: Any, send: Any, *, request_id: bytes, seconds_left: int
-) -> None:
-    """Stream `url` to the viewer. Raises OriginError before the first byte; afterwards the connection is broken."""
-    asked = _asked(scope["headers"])
-    async with client.get(url, asked) as response, aclosing(response.chunks()) as chunks:
-        _check(response, asked)
-        has_body = response.status in {200, 206}
+class RelaySource:
+    """An origin's answer under way."""
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], held: AsyncExitStack) -> None:
+        self._first = first
+        self._rest = rest
+        self._held = held
+
+    async def chunks(self, piece: Slice) -> AsyncGenerator[bytes, None]:  # noqa: ARG002 - it is cut already
+        """All that comes: the origin has cut the slice."""
+        yield self._first
+        async for chunk in self._rest:
+            for start in range(0, len(chunk), CHUNK_BYTES):
+                yield chunk[start : start + CHUNK_BYTES]
+
+    async def aclose(self) -> None:
+        """Let the origin go."""
+        await self._held.aclose()
+
+
+async def relay(client: GuardedClient, url: str, request: Request, *, seconds_left: int) -> Response:
+    """The origin's answer, as it is handed on. Raises OriginError."""
+    asked = _asked(request)
+    async with AsyncExitStack() as held:
+        origin = await held.enter_async_context(client.get(url, asked))
+        chunks = await held.enter_async_context(aclosing(origin.chunks()))
+        _check(origin, asked)
+        has_body = origin.status in {200, 206}
         first = await first_bytes(chunks) if has_body else b""
-        headers = [*ALWAYS, (b"x-request-id", request_id), *_passed(response, _PASSED if has_body else ())]
-        headers += _described(response, first, seconds_left)
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if scope["method"] == "HEAD" or not has_body:
-            await send({"type": "http.response.body", "body": b""})
+        headers = _passed(origin, _PASSED if has_body else _PASSED_WITHOUT_BODY)
+        headers += _described(origin, first, seconds_left)
+        if request.method == "HEAD" or not has_body:
+            return Response(origin.status, headers)
+        body = Body(RelaySource(first, chunks, held.pop_all()), ((b"", Slice(0, UNKNOWN_END)),))
+        length = dict(headers).get("content-length")
+        if length is None:
+            body.length_known = False
         else:
-            await _relay(first, chunks, receive, send)
+            body.slices = ((b"", Slice(0, int(length))),)
+        return Response(origin.status, headers, body=body)
 
 
-def _asked(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+def _asked(request: Request) -> dict[str, str]:
     """What of the request the origin is asked too. Several ranges are not: its parts would have to be taken apart."""
-    asked = {name.decode(): value.decode("latin-1") for name, value in headers if name in _ASKED}
-    lines = sum(name == b"range" for name, _ in headers)
+    asked = {name.decode(): value.decode("latin-1") for name, value in request.headers if name in _ASKED}
+    lines = sum(name == b"range" for name, _ in request.headers)
     if lines > 1 or "," in asked.get("range", ""):
         del asked["range"]
     return asked
 
 
-def _check(response: Response, asked: dict[str, str]) -> None:
-    check_status(response)
-    reasons = _ANSWERS_TO.get(response.status)
+def _check(origin: OriginResponse, asked: dict[str, str]) -> None:
+    check_status(origin)
+    reasons = _ANSWERS_TO.get(origin.status)
     if reasons is not None and reasons.isdisjoint(asked):
-        raise OriginUnavailable(f"the origin answered {response.status} to a plain GET")
-    if response.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
+        raise OriginUnavailable(f"the origin answered {origin.status} to a plain GET")
+    if origin.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
         raise OriginRefused("the origin sent an encoded body although identity was asked")
+    length = origin.headers.get("Content-Length")
+    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 19):
+        raise OriginUnavailable("the origin sent a length that is none")
 
 
-def _passed(response: Response, names: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+def _passed(origin: OriginResponse, names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [
-        (name.lower().encode(), response.headers[name].encode("utf-8", "surrogateescape"))
-        for name in names or _PASSED_WITHOUT_BODY
-        if name in response.headers
+        (name.lower(), origin.headers[name].encode("utf-8", "surrogateescape").decode("latin-1"))
+        for name in names
+        if name in origin.headers
     ]
 
 
-def _described(response: Response, first: bytes, seconds_left: int) -> list[tuple[bytes, bytes]]:
+def _described(origin: OriginResponse, first: bytes, seconds_left: int) -> list[tuple[str, str]]:
     """The type, from the bytes where they are the file's first ones; how long it may be kept. Raises OriginRefused."""
-    if response.status == 416:
-        return [(b"content-length", b"0"), (b"cache-control", b"no-store")]
-    caching = (b"cache-control", b"private, max-age=%d" % max(0, min(3600, seconds_left)))
-    if response.status == 304:
+    if origin.status == 416:
+        return [("content-length", "0"), ("cache-control", "no-store")]
+    caching = ("cache-control", f"private, max-age={max(0, min(3600, seconds_left))}")
+    if origin.status == 304:
         return [caching]
-    whole = response.status == 200 or response.headers.get("Content-Range", "").startswith("bytes 0-")
-    content_type = verified_content_type(first if whole else b"", response.headers.get("Content-Type"))
-    return [
-        (b"content-type", content_type.encode("ascii")),
-        (b"content-disposition", disposition(content_type)),
-        caching,
-    ]
-
-
-async def _relay(first: bytes, chunks: AsyncIterator[bytes], receive: Any, send: Any) -> None:
-    viewer = Viewer(receive)
-    try:
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for chunk in chunks:
-            if viewer.left:
-                return
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except VaultError as error:
-        logger().warning(Events.BODY_CUT, reason=str(error))
-        raise
-    finally:
-        viewer.close()
-    await send({"type": "http.response.body", "body": b""})
+    whole = origin.status == 200 or origin.headers.get("Content-Range", "").startswith("bytes 0-")
+    content_type = verified_content_type(first if whole else b"", origin.headers.get("Content-Type"))
+    return [("content-type", content_type), ("content-disposition", disposition(content_type)), caching]

@@ -1,53 +1,138 @@
-"""Sources of bytes: a blob, an edge copy or a growing file. What they hold in common is all that a response needs."""
+"""Sources of bytes: a blob, an edge copy, a growing file, or an answer that passes through.
+
+A source that has a file here says so with its descriptor, and how much of the file may be read; its bytes go out
+without passing through this process. Any other yields chunks.
+"""
 
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 from mediavault.blobs.store import BlobFile, BlobKey, BlobStore
 from mediavault.domain.byte_ranges import Slice
 from mediavault.domain.responding import Representation
+from mediavault.edge.copies import OpenCopy
 from mediavault.errors import BlobCorrupt
+from mediavault.serving.outlet import CHUNK_BYTES
 from mediavault.vault.fill import Fill
 
-CHUNK_BYTES = 256 * 1024
+#: Representations that need not be described anew.
+_REMEMBERED = 4096
 
 
-class Source(Protocol):
-    """Bytes of one version of a variant."""
+class Local(Protocol):
+    """Bytes of one version of a variant in a file of this machine, which may still grow."""
 
     representation: Representation
+
+    @property
+    def fd(self) -> int:
+        """The file, open until `close`."""
+        ...
+
+    async def available(self, position: int, until: int | None) -> int:
+        """Wait for bytes at `position`, to be read up to `until` (None: to the end): how many, 0 at the end.
+
+        Raises when they cannot be had.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file; closing twice is fine."""
+        ...
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """Bytes that come from elsewhere."""
 
     def chunks(self, piece: Slice) -> AsyncGenerator[bytes, None]:
         """The bytes of a slice, each chunk at most CHUNK_BYTES. Raises when they cannot all be had."""
         ...
 
-    def close(self) -> None:
-        """Let go of files."""
+    async def aclose(self) -> None:
+        """Let go of where they come from; also needed where no chunk was asked for."""
         ...
 
 
 class FileSource:
     """A complete local file."""
 
-    def __init__(self, file: BlobFile, representation: Representation) -> None:
+    def __init__(self, file: BlobFile | OpenCopy, representation: Representation) -> None:
         self._file = file
         self.representation = representation
 
-    async def chunks(self, piece: Slice) -> AsyncGenerator[bytes, None]:
-        """Read inline: the page cache answers in microseconds, a thread hop would cost more."""
-        position, end = piece.start, piece.start + piece.length
-        while position < end:
-            chunk = os.pread(self._file.fd, min(CHUNK_BYTES, end - position), position)
-            if not chunk:
-                raise BlobCorrupt("a stored file ends before its size")
-            position += len(chunk)
-            yield chunk
+    @property
+    def fd(self) -> int:
+        """The open file."""
+        return self._file.fd
+
+    def read(self, piece: Slice) -> bytes:
+        """A slice in one read: the page cache answers in microseconds, a thread hop would cost more."""
+        try:
+            content = os.pread(self.fd, piece.length, piece.start)
+        except OSError as error:
+            raise BlobCorrupt(f"a file cannot be read: {error.strerror}") from error
+        if len(content) != piece.length:
+            raise BlobCorrupt("a file ends before its size")
+        return content
+
+    async def available(self, position: int, until: int | None) -> int:  # noqa: ARG002 - all of it is there
+        """All the rest."""
+        return self._file.size_bytes - position
 
     def close(self) -> None:
         """Close the descriptor."""
         self._file.close()
+
+
+class StoredBlob:
+    """A blob of which nothing is open yet: a HEAD or a 304 needs nothing of it."""
+
+    def __init__(self, blobs: BlobStore, key: BlobKey, size_bytes: int, representation: Representation) -> None:
+        self._blobs = blobs
+        self.key = key
+        self._size_bytes = size_bytes
+        self.representation = representation
+
+    def open(self) -> "FileSource | RemoteSource":
+        """Its file here, or where it lies. Raises BlobError."""
+        file = self._blobs.open_file(self.key)
+        if file is None:
+            return RemoteSource(self._blobs, self.key, self.representation)
+        if file.size_bytes != self._size_bytes:
+            file.close()
+            raise BlobCorrupt(f"the blob {self.key} has {file.size_bytes} bytes instead of {self._size_bytes}")
+        return FileSource(file, self.representation)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class FillSource:
+    """The growing file of a fill that runs."""
+
+    def __init__(self, fill: Fill, representation: Representation) -> None:
+        self._fill = fill
+        self._joined = True
+        self.representation = representation
+
+    @property
+    def fd(self) -> int:
+        """The staging file: it stays open while this reader is joined."""
+        return self._fill.fd
+
+    async def available(self, position: int, until: int | None) -> int:
+        """As it arrives. Raises what the fill failed with."""
+        return await self._fill.available(position, until)
+
+    def close(self) -> None:
+        """One reader fewer."""
+        if self._joined:
+            self._joined = False
+            self._fill.leave()
 
 
 class RemoteSource:
@@ -65,28 +150,20 @@ class RemoteSource:
                 for start in range(0, len(part), CHUNK_BYTES):
                     yield part[start : start + CHUNK_BYTES]
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Nothing is held."""
 
 
-class FillSource:
-    """The growing file of a fill that runs."""
+Source = FileSource | FillSource | StoredBlob
 
-    def __init__(self, fill: Fill, representation: Representation) -> None:
-        self._fill = fill
-        self.representation = representation
 
-    async def chunks(self, piece: Slice) -> AsyncGenerator[bytes, None]:
-        """As they arrive. Raises what the fill failed with."""
-        position, end = piece.start, piece.start + piece.length
-        while position < end:
-            available = await self._fill.available(position)
-            if available == 0:
-                return  # only a slice of unknown length reaches past the end
-            chunk = self._fill.read(position, min(CHUNK_BYTES, available, end - position))
-            position += len(chunk)
-            yield chunk
-
-    def close(self) -> None:
-        """One reader fewer."""
-        self._fill.leave()
+@lru_cache(_REMEMBERED)
+def representation_of(version: str, size_bytes: int | None, content_type: str, sha256: str | None) -> Representation:
+    """The version id is a UUIDv7 and tells when its fill began: one Last-Modified, cold, at the edge and stored."""
+    return Representation(
+        etag=f'"{version}"',
+        size=size_bytes,
+        content_type=content_type,
+        last_modified_at=int(version[:12], 16) // 1000,
+        sha256=None if sha256 is None else bytes.fromhex(sha256),
+    )
