@@ -1,4 +1,4 @@
-"""Server CPU and throughput of the hot paths: the item endpoint, a stored 32 KB and a stored 1 MB object.
+"""Server CPU and throughput of the hot paths: the item endpoint; stored 32 KB, 1 MB and 100 MB; a 1 MB range; a 304.
 
     .venv/bin/python benchmarks/hot_paths.py [--seconds 8] [--connections 16]
 
@@ -25,7 +25,7 @@ import psutil
 
 MEDIAVAULT = Path(sys.executable).parent / "mediavault"
 KEY = "benchmark-key-0123456789abcdef"
-SIZES = {"32 KB": 32 * 1024, "1 MB": 1024 * 1024}
+SIZES = {"32 KB": 32 * 1024, "1 MB": 1024 * 1024, "100 MB": 100_000_000}
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def stored_urls(api: str, platform: str) -> tuple[str, str, dict[str, str]]:
 def load(url: str, headers: dict[str, str], server: psutil.Process, seconds: int, connections: int) -> dict[str, float]:
     """Requests/s, MB/s and the server's CPU µs a request."""
     sent = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
-    wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *sent, url]
+    wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", *sent, url]
     subprocess.run(["wrk", "-t1", f"-c{connections}", "-d1s", *sent, url], check=True, capture_output=True)
     before = server.cpu_times()
     report = subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
@@ -118,6 +118,8 @@ def main() -> None:
         size = len(json.dumps(call("GET", item_url, apiKey=KEY, x_connection_id=connection)))
         rows = [("item JSON", item_url, headers, size)]
         rows += [(f"stored {name}", url, {}, SIZES[name]) for name, url in urls.items()]
+        rows.append(("1 MB range", urls["100 MB"], {"Range": "bytes=7000000-8048575"}, 1 << 20))
+        rows.append(("304", urls["32 KB"], {"If-None-Match": "*"}, 0))
         for name, url, sent, size in rows:
             figures = load(url, sent, server, options.seconds, options.connections)
             megabytes = figures["requests_s"] * size / 1e6

@@ -1,10 +1,9 @@
 """The one place where objects meet. Read it to see what the vault is made of; nothing else constructs these."""
 
 import asyncio
-import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mediavault.api.access import Gateway
@@ -15,35 +14,40 @@ from mediavault.api.documentation import Documentation
 from mediavault.api.event_stream import EventStream
 from mediavault.api.explain import Explain
 from mediavault.api.keeping import Keeping
+from mediavault.api.limits import Limits
 from mediavault.api.lists import Lists
 from mediavault.api.media import Media
 from mediavault.api.older import Older
 from mediavault.api.settings import SettingsEndpoints
 from mediavault.api.webhooks import Webhooks
-from mediavault.blobs.disk import DiskBlobs
+from mediavault.blobs.places import check_storage, open_storage, places_of, presigned_url
+from mediavault.blobs.store import BlobStore
 from mediavault.catalog import leases
-from mediavault.catalog.database import Catalog, open_catalog, sqlite_path
 from mediavault.config import Config, Role
-from mediavault.data_folder import DataFolder
 from mediavault.domain.signed_url import UrlSigner
 from mediavault.domain.times import Now
 from mediavault.edge.cache import EdgeCache
-from mediavault.errors import Conflict, VaultError, WrongMasterKey
+from mediavault.errors import VaultError
+from mediavault.foundation import Foundation, milliseconds, open_foundation
 from mediavault.origin.access_api import AccessApi
 from mediavault.origin.client import GuardedClient
 from mediavault.origin.pacing import Pacing
 from mediavault.serving.media_host import MediaHost
 from mediavault.storer.deliveries import Deliveries
+from mediavault.storer.derive import Derive, Lacking
+from mediavault.storer.scrub import Scrub
 from mediavault.storer.store_variant import StoreVariant
 from mediavault.storer.sweeps import Sweeps
 from mediavault.storer.worker import Worker
 from mediavault.telemetry import Events, logger
+from mediavault.thumbnails.making import ThumbnailMaker
 from mediavault.vault.access import Access
 from mediavault.vault.at_risk import AtRisk
-from mediavault.vault.authorising import Authorising, NewKey
 from mediavault.vault.checking import Readiness
 from mediavault.vault.connecting import Connecting
+from mediavault.vault.cooling import CoolDowns
 from mediavault.vault.counting import Counting
+from mediavault.vault.damaging import Damaging
 from mediavault.vault.explaining import Explaining
 from mediavault.vault.filling import Filling
 from mediavault.vault.following import Following
@@ -51,90 +55,24 @@ from mediavault.vault.identifying import Identifying
 from mediavault.vault.list_contents import ListContents
 from mediavault.vault.list_reading import ListReader
 from mediavault.vault.listing import Listing
+from mediavault.vault.moving import Moving
 from mediavault.vault.notifying import Notifying
 from mediavault.vault.observing import Observing
 from mediavault.vault.pinning import Pinning
 from mediavault.vault.policing import Policing
 from mediavault.vault.reading import Reading
+from mediavault.vault.reminting import Reminting
 from mediavault.vault.removing import Removing
 from mediavault.vault.restoring import Restoring
-from mediavault.vault.sealing import Sealer, check_master_key
+from mediavault.vault.revalidating import Revalidating
+from mediavault.vault.sealing import Sealer
 from mediavault.vault.simulating import Settings
 from mediavault.vault.storing import Storing
 from mediavault.vault.syncing import Syncing
+from mediavault.vault.tending import Tending
+from mediavault.vault.turns import Turns
 
-
-def milliseconds() -> int:
-    """The wall clock."""
-    return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True)
-class Foundation:
-    """What the command line needs too, without any server: the catalog, and who may do what."""
-
-    folder: DataFolder
-    catalog: Catalog
-    sealer: Sealer
-    authorising: Authorising
-    #: Made just now, at the first start: the only time its secret is known.
-    first_key: NewKey | None
-    #: Whether the first key's secret was given, and is known to whoever gave it.
-    first_key_given: bool
-    #: Where a master key was made just now.
-    new_master_key: str | None
-
-    async def close(self) -> None:
-        """Let go of the database, then of the folder."""
-        await self.catalog.close()
-        self.folder.release()
-
-
-async def open_foundation(config: Config, now: Now = milliseconds, *, visiting: bool = False) -> Foundation:
-    """Lock the data folder, open the catalog, check the master key. Raises ConfigError, CatalogError.
-
-    A visitor serves nothing: it shares the folder with every process that shares its catalog.
-    """
-    async with AsyncExitStack() as undo:
-        folder = DataFolder(config.data)
-        undo.callback(folder.release)
-        if visiting and sqlite_path(config.catalog.url) is None:
-            folder.visit()
-        else:
-            folder.lock(config.role)
-        master_key, made = (config.master_key, False) if config.master_key else folder.master_key()
-        catalog = await open_catalog(config.catalog)
-        undo.push_async_callback(catalog.close)
-        sealer = Sealer(master_key)
-        await _check_master_key(catalog, sealer, folder, made=made)
-        authorising = Authorising(catalog, now)
-        first_key = await _first_key(config, authorising)
-        undo.pop_all()
-    new_master_key = str(config.data / "master.key") if made else None
-    given = config.bootstrap_api_key is not None
-    return Foundation(folder, catalog, sealer, authorising, first_key, given, new_master_key)
-
-
-async def _check_master_key(catalog: Catalog, sealer: Sealer, folder: DataFolder, *, made: bool) -> None:
-    try:
-        await check_master_key(catalog, sealer)
-    except WrongMasterKey:
-        if not made:
-            raise
-        folder.forget_master_key()
-        raise WrongMasterKey(
-            f"the master key of this vault is missing: put {folder.path / 'master.key'} back from your backup"
-        ) from None
-
-
-async def _first_key(config: Config, authorising: Authorising) -> NewKey | None:
-    """Made by whoever has the API: the other roles may know nothing of the key that was given to it."""
-    if config.role not in {Role.ALL, Role.API}:
-        return None
-    try:
-        return await authorising.bootstrap(config.bootstrap_api_key)
-    except Conflict:  # another process on this catalog is making it now
-        return None
+__all__ = ["Foundation", "Vault", "milliseconds", "open_foundation", "open_vault"]
 
 
 @dataclass
@@ -146,27 +84,37 @@ class Vault:
     api: Application
     media: MediaHost
     control: Any
+    moving: Moving
     counting: Counting
     filling: Filling
+    tending: Tending
     syncing: Syncing
     worker: Worker
     sweeps: Sweeps
+    lacking: Lacking
+    scrub: Scrub
     deliveries: Deliveries
     stream: EventStream
     client: GuardedClient
     now: Now
     _counting: list[asyncio.Task[None]] = field(default_factory=list)
     _storing: list[asyncio.Task[None]] = field(default_factory=list)
+    _tending: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
         """Begin the background work of this process's role."""
+        uses = self.foundation.authorising.uses
+        self._tending = [asyncio.create_task(self.tending.run()), asyncio.create_task(uses.run())]
         if self.config.role in {Role.ALL, Role.MEDIA}:
             self._counting = [asyncio.create_task(self.counting.run())]
         if self.config.role in {Role.ALL, Role.STORER}:
             # This folder's storer is this process now, so what the folder's storer held is held by a dead one.
             holder = self.foundation.folder.storer_id()
             await self.foundation.catalog.run(leases.reclaim, self.now(), holder)
-            self._storing = [asyncio.create_task(each.run()) for each in (self.worker, self.sweeps, self.deliveries)]
+            self._storing = [asyncio.create_task(each.run()) for each in self._background()]
+
+    def _background(self) -> tuple[Worker, Sweeps, Lacking, Scrub, Deliveries]:
+        return self.worker, self.sweeps, self.lacking, self.scrub, self.deliveries
 
     async def drain(self) -> None:
         """No new claims, no sweeps; stores and deliveries under way may end within the drain time.
@@ -182,10 +130,14 @@ class Vault:
         """Drain, cut the fills, flush the counts last. Nothing may be served any more."""
         await self.drain()
         await self.syncing.drain()
+        await self.media.revalidating.drain()
         await self.filling.drain()
+        await _cancelled(self._tending)
+        await self.tending.remember()
         await _cancelled(self._counting)
         try:
             await self.counting.flush()
+            await self.foundation.authorising.uses.flush()
         except VaultError:
             logger().exception(Events.WORKER_FAILED, worker="counting")
         finally:
@@ -199,9 +151,69 @@ async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _edge_folder(role: Role) -> str:
-    """One process at a time may have an edge folder; roles that share the data folder have one each."""
-    return "edge" if role is Role.ALL else f"edge-{role}"
+async def _open_storage(
+    config: Config, foundation: Foundation, now: Now
+) -> tuple[BlobStore, EdgeCache, GuardedClient, str]:
+    """What may refuse to open; the foundation is closed then."""
+    # One process at a time may have an edge folder; roles that share the data folder have one each.
+    edge_folder = "edge" if config.role is Role.ALL else f"edge-{config.role}"
+    try:
+        blobs = open_storage(config.blobs, config.storage)
+        await check_storage(blobs)
+        edge = EdgeCache.open(config.data / edge_folder, config.edge, now)
+        holder = foundation.folder.storer_id()
+        return blobs, edge, GuardedClient(config.client), holder  # the client last: it would have to be closed
+    except BaseException:
+        await foundation.close()
+        raise
+
+
+@dataclass(frozen=True)
+class _Verbs:
+    """What the API does."""
+
+    access: Access
+    connecting: Connecting
+    reading: Reading
+    removing: Removing
+    restoring: Restoring
+    syncing: Syncing
+    settings: Settings
+    explaining: Explaining
+
+
+def _api(
+    config: Config, foundation: Foundation, verbs: _Verbs, stream: EventStream, readiness: Readiness, now: Now
+) -> Application:
+    catalog, authorising, connecting = foundation.catalog, foundation.authorising, verbs.connecting
+    reading, syncing = verbs.reading, verbs.syncing
+    listing = Listing(catalog, reading)
+    # In the order in which they are tried: the ids of older paths come last.
+    endpoints: tuple[Any, ...] = (
+        Webhooks(authorising, Notifying(catalog, foundation.sealer, now, config.client.allow)),
+        stream,
+        SettingsEndpoints(authorising, verbs.settings),
+        Explain(authorising, connecting, verbs.explaining),
+        Keeping(authorising, connecting, verbs.restoring, Pinning(catalog, now), AtRisk(catalog, now)),
+        Account(authorising, connecting),
+        Documentation(config.media_base_url),
+        Lists(authorising, connecting, ListContents(catalog, reading), syncing),
+        Older(authorising, connecting, reading, listing, verbs.removing, Identifying(catalog), syncing),
+    )
+    return Application(
+        Media(authorising, connecting, reading, listing, verbs.removing),
+        Gateway(authorising, verbs.access),
+        [route for each in endpoints for route in each.routes()],
+        readiness,
+        Limits(config.limits, now),
+    )
+
+
+def _signer(config: Config, sealer: Sealer) -> UrlSigner:
+    """Signs with the sealer's keys, also after they were rotated."""
+    signer = UrlSigner(config.media_base_url or "", sealer.url_keys, sealer.url_key_id)
+    sealer.follow(lambda: signer.use(sealer.url_keys, sealer.url_key_id))
+    return signer
 
 
 async def open_vault(config: Config, foundation: Foundation, now: Now = milliseconds) -> Vault:
@@ -210,55 +222,51 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
     `config.media_base_url` must be known by now, where the role signs or serves URLs.
     """
     catalog, sealer, authorising = foundation.catalog, foundation.sealer, foundation.authorising
-    try:
-        blobs = DiskBlobs(config.blobs)
-        edge = EdgeCache.open(config.data / _edge_folder(config.role), config.edge, now)
-        holder = foundation.folder.storer_id()
-        client = GuardedClient(config.client)
-    except BaseException:
-        await foundation.close()
-        raise
-    signer = UrlSigner(config.media_base_url or "", sealer.url_keys, sealer.url_key_id)
+    blobs, edge, client, holder = await _open_storage(config, foundation, now)
+    signer = _signer(config, sealer)
     access_api = AccessApi(client, Pacing(config.pace))
-    filling = Filling(catalog, edge, client, sealer, now, config.fill)
-    store = StoreVariant(catalog, blobs, edge, filling, now, config.store)
-    worker = Worker(catalog, store, now, holder=holder, lease_ms=config.store.lease_ms, config=config.worker)
-    storing = Storing(catalog, now, worker.wake)
-    counting = Counting(catalog, storing, now)
     removing = Removing(catalog, edge, now)
     connecting = Connecting(catalog, access_api, sealer, removing, now, config.upstream_url)
-    access = Access(connecting, access_api, Observing(catalog, sealer, signer, now))
-    account = Account(authorising, connecting)
+    reminting = Reminting(catalog, connecting, access_api, sealer, now, config.remint)
+    turns, cool_downs = Turns(config.turns), CoolDowns(catalog, now, config.fill)
+    filling = Filling(catalog, edge, client, sealer, reminting, turns, cool_downs, now, config.fill)
+    revalidating = Revalidating(edge, client, turns, sealer, reminting, cool_downs, now, config.fill)
+    derive = Derive(catalog, blobs, ThumbnailMaker(config.thumbnails), now)
+    store = StoreVariant(catalog, blobs, edge, filling, derive, now, config.store)
+    worker = Worker(catalog, store, now, holder=holder, lease_ms=config.store.lease_ms, config=config.worker)
+    storing = Storing(catalog, now, worker.wake)
+    elsewhere = partial(presigned_url, blobs) if config.storage.redirect else None
+    moving = Moving(catalog, blobs, places_of(blobs, config.blobs, config.storage), now)
+    damaging = Damaging(catalog, blobs, edge, worker.wake, now)
+    counting = Counting(catalog, storing, now)
     reading = Reading(catalog, signer, now)
-    listing = Listing(catalog, reading)
-    media = Media(authorising, connecting, reading, listing, removing)
-    documentation = Documentation(config.media_base_url)
     reader = ListReader(connecting, access_api, sealer, now)
     syncing = Syncing(catalog, reader, edge, worker.wake, now, config.lists)
-    lists = Lists(authorising, connecting, ListContents(catalog, reading), syncing)
-    older = Older(authorising, connecting, reading, listing, removing, Identifying(catalog), syncing)
-    restoring = Restoring(catalog, edge, now, config.sweep.undo_window_ms)
-    keeping = Keeping(authorising, connecting, restoring, Pinning(catalog, now), AtRisk(catalog, now))
-    # The ids of older paths come last.
-    routes = [*keeping.routes(), *account.routes(), *documentation.routes(), *lists.routes(), *older.routes()]
     settings = Settings(catalog, Policing(catalog, edge.drop, worker.wake, now), now)
-    explain = Explain(authorising, connecting, Explaining(catalog, config.sweep.undo_window_ms, now))
-    routes = [*SettingsEndpoints(authorising, settings).routes(), *explain.routes(), *routes]
-    stream = EventStream(authorising, Following(catalog))
-    webhooks = Webhooks(authorising, Notifying(catalog, sealer, now, config.client.allow)).routes()
-    routes = [*webhooks, *stream.routes(), *routes]
-    readiness = Readiness(catalog, blobs)
+    explaining = Explaining(catalog, config.sweep.undo_window_ms, derive.maker, now)
+    restoring = Restoring(catalog, edge, now, config.sweep.undo_window_ms)
+    stream = EventStream(authorising, Following(catalog), config.stream)
+    access = Access(connecting, access_api, Observing(catalog, sealer, signer, now))
+    verbs = _Verbs(access, connecting, reading, removing, restoring, syncing, settings, explaining)
     return Vault(
         config=config,
         foundation=foundation,
-        api=Application(media, Gateway(authorising, access), routes, readiness),
-        media=MediaHost(catalog, blobs, edge, filling, storing, counting, client, signer, sealer, now),
-        control=Control(authorising).application(),
+        api=_api(config, foundation, verbs, stream, Readiness(catalog, blobs), now),
+        media=MediaHost(
+            *(catalog, blobs, edge, filling, revalidating, storing, counting, client, signer, sealer, now),
+            damaging=damaging,
+            elsewhere=elsewhere,
+        ),
+        control=Control(authorising, damaging, moving, foundation.rekeying).application(),
+        moving=moving,
         counting=counting,
         filling=filling,
+        tending=Tending(edge, config.tend),
         syncing=syncing,
         worker=worker,
-        sweeps=Sweeps(catalog, blobs, edge, now, config.sweep),
+        sweeps=Sweeps(catalog, blobs, edge, settings.policing.resume, now, config.sweep),
+        lacking=Lacking(catalog, derive.deriver, worker.wake, now, config.sweep.every_seconds),
+        scrub=Scrub(catalog, blobs, damaging, now, config.scrub),
         deliveries=Deliveries(catalog, client, sealer, now, config.deliveries),
         stream=stream,
         client=client,

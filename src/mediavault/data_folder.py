@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ class DataFolder:
         self.path = path
         self._locks: list[int] = []
         with _clear_errors(f"the data folder {path} cannot be made"):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_private(path)
 
     def lock(self, role: str) -> None:
         """Hold the folder for a role until `release`. Raises DataFolderLocked.
@@ -54,19 +55,54 @@ class DataFolder:
             os.close(fd)
         self._locks.clear()
 
-    def master_key(self) -> tuple[bytes, bool]:
-        """The key in the folder, and whether it was made just now. Raises ConfigError for one that is no key."""
+    def master_keys(self) -> tuple[tuple[bytes, ...], bool]:
+        """The keys in the folder, and whether the first was made just now. Raises ConfigError for what is no key.
+
+        One a line; the first seals, the others only open.
+        """
         path = self.path / "master.key"
         made = False
         with _clear_errors(f"{path} cannot be used"):
             with suppress(FileExistsError):
                 write_new(path, secrets.token_bytes(MASTER_KEY_BYTES).hex() + "\n")
                 made = True
-            text = path.read_text(encoding="ascii", errors="replace")
+            return self._read_master_keys(), made
+
+    def _read_master_keys(self) -> tuple[bytes, ...]:
+        path = self.path / "master.key"
+        first, _, others = path.read_text(encoding="ascii", errors="replace").partition("\n")
+        _refuse_open_door(path)
         try:
-            return parse_master_key(text), made
+            return (parse_master_key(first), *parse_master_keys(others))
         except ConfigError as error:
             raise ConfigError(f"{path} is damaged: {error}; put it back from your backup") from None
+
+    def keep_master_keys(self, before: tuple[bytes, ...], keys: tuple[bytes, ...]) -> None:
+        """Replace the keys, durably and at once. Raises ConfigError, where another process did so since they were read.
+
+        A key that is lost takes what it sealed with it: two rotations at once must not forget each other's.
+        """
+        with _clear_errors(f"{self.path / 'master.key'} cannot be written"):
+            fd = os.open(self.path / "lock.master-key", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if self._read_master_keys() != before:
+                    raise ConfigError(
+                        "the master keys were changed by another process meanwhile; restart, and try again"
+                    )
+                self._replace_master_keys(keys)
+            finally:
+                os.close(fd)
+
+    def _replace_master_keys(self, keys: tuple[bytes, ...]) -> None:
+        path = self.path / "master.key"
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            write_new(unfinished, "".join(f"{key.hex()}\n" for key in keys))
+            unfinished.rename(path)
+            _sync(self.path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def forget_master_key(self) -> None:
         """Remove a key that was made just now and turned out to be the wrong one."""
@@ -101,11 +137,52 @@ def write_new(path: Path, text: str) -> None:
         _move_to_new(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def _make_durable(folder: Path) -> None:
+    """Make a folder and its missing parents; a power cut does not take their names, and all that is in them."""
+    if not folder.exists():
+        _make_durable(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _make_private(path: Path) -> None:
+    """Make a folder that is its owner's alone, whatever the umask; one of ours that was opened to others is closed.
+
+    What else is there is left as it is: it may be anybody's, `/tmp` too. The files in it are private by themselves.
+    """
+    try:
+        _make_durable(path.parent)
+        path.mkdir(mode=0o700)
+        _sync(path.parent)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        if path.stat().st_uid != os.geteuid() or not ((path / "lock").exists() or not any(path.iterdir())):
+            return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077 and not mode & stat.S_ISVTX:
+        path.chmod(0o700)
+
+
+def _refuse_open_door(path: Path) -> None:
+    """A key that everybody on the machine can read is no secret. Raises ConfigError."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o007:
+        raise ConfigError(
+            f"{path} is open to everybody on this machine (mode {mode:04o}): chmod 600 it, "
+            "and if somebody may have read it, run `mediavault master-key rotate`"
+        )
 
 
 def _move_to_new(unfinished: Path, path: Path) -> None:
@@ -129,3 +206,8 @@ def parse_master_key(text: str) -> bytes:
     if len(key) != MASTER_KEY_BYTES:
         raise ConfigError(f"the master key must be {2 * MASTER_KEY_BYTES} hexadecimal digits")
     return key
+
+
+def parse_master_keys(text: str) -> tuple[bytes, ...]:
+    """Keys apart by commas, spaces or lines. Raises ConfigError."""
+    return tuple(map(parse_master_key, text.replace(",", " ").split()))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mediavault import __version__
-from mediavault.cli import keys, platform
+from mediavault.cli import bench, blobs, keys, master_key, platform, verify
 from mediavault.cli.answers import INTERRUPTED, command
 
 application = typer.Typer(
@@ -19,7 +19,8 @@ application = typer.Typer(
 )
 application.add_typer(keys.organisations, name="organisations")
 application.add_typer(keys.keys, name="keys")
-application.command("platform")(platform.platform)
+application.add_typer(master_key.master_key, name="master-key")
+application.add_typer(blobs.blobs, name="blobs")
 
 Data = Annotated[Path | None, typer.Option(help="The data folder (MEDIAVAULT_DATA; ./mediavault-data).")]
 ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one.")]
@@ -46,7 +47,10 @@ def _version(*, wanted: bool) -> None:
 def _begin(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True)
+        bool,
+        typer.Option(
+            "--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged, and everything graver.")] = LogLevel.INFO,
 ) -> None:
@@ -94,6 +98,12 @@ def demo(
     config = read_config(os.environ, data=data, api_port=api_port, media_port=media_port)
     if not demonstration.run(config, platform_port, stop_when_stored=exit_):
         raise typer.Exit(INTERRUPTED)
+
+
+# In the order in which `--help` shows them, behind those above.
+application.command("verify")(verify.verify)
+application.command("platform")(platform.platform)
+application.command("bench")(bench.bench)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import errno
 import logging
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -82,11 +82,14 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server(application: Any, *, drain_seconds: float) -> Server:
-    """A server for one application."""
+def server(
+    application: Any, *, drain_seconds: float, protocol: Callable[..., asyncio.Protocol] | None = None
+) -> Server:
+    """A server for one ASGI application; or, with `protocol`, for what connections of that class serve."""
     config = uvicorn.Config(
         application,
-        http="httptools",
+        interface="asgi3",  # as it is: a guess would wrap what is none
+        http=protocol or "httptools",  # type: ignore[arg-type]  # it is called, whatever it is
         ws="none",
         lifespan="off",
         access_log=False,
@@ -135,11 +138,13 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def serving(application: Any, port: int) -> AsyncIterator[tuple[str, Running]]:
+async def serving(
+    application: Any, port: int, *, protocol: Callable[..., asyncio.Protocol] | None = None
+) -> AsyncIterator[tuple[str, Running]]:
     """One application on loopback: its URL, and what runs. Raises Conflict, ConfigError, VaultError."""
     with contextlib.closing(bind("127.0.0.1", port)) as listener:
         url = url_of(listener)
-        running = Running([(server(application, drain_seconds=1), listener)])
+        running = Running([(server(application, drain_seconds=1, protocol=protocol), listener)])
         try:
             await running.started()
             yield url, running

@@ -7,14 +7,23 @@ import socket
 import sys
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 
-from mediavault.assembly import Foundation, Vault, open_foundation, open_vault
+from mediavault.assembly import Foundation, Vault, milliseconds, open_foundation, open_vault
 from mediavault.catalog import sqlite
 from mediavault.cli.control_socket import bind_control, path_of
 from mediavault.cli.running import run as run_until_signalled
 from mediavault.cli.servers import Running, bind, raise_file_limit, server, url_of
 from mediavault.config import Config, Role
+from mediavault.domain.times import Now
+from mediavault.serving.api_protocol import ApiProtocol
+from mediavault.serving.doors import Doors, Guarded
+from mediavault.serving.protocol import MediaProtocol
 from mediavault.telemetry import Events, logger
+
+
+class GuardedMediaProtocol(Guarded, MediaProtocol):
+    """A connection of the media port, if it is let in."""
 
 
 @dataclass
@@ -35,7 +44,7 @@ class Served:
         await self.vault.stop()
 
 
-async def start(config: Config) -> Served:
+async def start(config: Config, now: Now = milliseconds) -> Served:
     """Bind, build, serve. Raises VaultError; nothing is left bound or locked then."""
     raise_file_limit()
     async with AsyncExitStack() as undo:
@@ -45,9 +54,9 @@ async def start(config: Config) -> Served:
         if config.media_base_url is None:
             config = replace(config, media_base_url=url_of(listeners["media"]))
         urls = {name: url_of(listener) for name, listener in listeners.items()}
-        foundation = await open_foundation(config)
+        foundation = await open_foundation(config, now)
         tell_secrets(foundation)
-        vault = await open_vault(config, foundation)
+        vault = await open_vault(config, foundation, now)
         undo.push_async_callback(vault.stop)
         if config.role in {Role.ALL, Role.API}:
             listeners["control"] = undo.enter_context(closing(bind_control(path_of(config.data))))
@@ -69,11 +78,16 @@ def _ports(config: Config) -> dict[str, int]:
 
 
 def _run_servers(vault: Vault, listeners: dict[str, socket.socket]) -> Running:
-    applications = {"api": vault.api, "media": vault.media, "control": vault.control}
     drain_seconds = vault.config.drain_seconds
-    return Running(
-        [(server(applications[name], drain_seconds=drain_seconds), listener) for name, listener in listeners.items()]
-    )
+    doors = Doors(vault.config.doors)  # both ports together: their descriptors and memory are the same
+    api = partial(ApiProtocol, doors=doors, patience=vault.config.patience)
+    media = partial(GuardedMediaProtocol, doors=doors)
+    servers = {
+        "api": server(vault.api, drain_seconds=drain_seconds, protocol=api),
+        "media": server(vault.media, drain_seconds=drain_seconds, protocol=media),
+        "control": server(vault.control, drain_seconds=drain_seconds),
+    }
+    return Running([(servers[name], listener) for name, listener in listeners.items()])
 
 
 def tell_secrets(foundation: Foundation) -> None:

@@ -2,6 +2,7 @@
 
 from mediavault.config.reading import read_config
 from mediavault.config.settings import Config, Role
-from mediavault.config.variables import PREFIX, VARIABLES, Variable
+from mediavault.config.variable import Variable
+from mediavault.config.variables import PREFIX, VARIABLES
 
 __all__ = ["PREFIX", "VARIABLES", "Config", "Role", "Variable", "read_config"]

@@ -1,114 +1,39 @@
-"""The table of the environment's variables, and how the text of each is read."""
+"""The table of the environment's variables."""
 
-import math
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
 
-from mediavault.config.settings import Config, Role
-from mediavault.data_folder import parse_master_key
+from mediavault.config.limits import LIMITS
+from mediavault.config.settings import Config
+from mediavault.config.texts import (
+    read_access_key,
+    read_base_url,
+    read_blobs_url,
+    read_bootstrap_key,
+    read_bytes,
+    read_count,
+    read_database_url,
+    read_host,
+    read_long_seconds,
+    read_port,
+    read_rate,
+    read_role,
+    read_seconds,
+    read_share,
+    read_yes_or_no,
+)
+from mediavault.config.thumbnails import THUMBNAILS
+from mediavault.config.variable import Variable
+from mediavault.data_folder import parse_master_key, parse_master_keys
+from mediavault.domain.list_sync import Brake
+from mediavault.domain.times import SECOND
 from mediavault.edge.cache import EdgeConfig
 from mediavault.origin.addresses import AllowList
+from mediavault.storer.scrub import ScrubConfig
+from mediavault.vault.fill_config import FillConfig
+from mediavault.vault.syncing import ListConfig
+from mediavault.vault.turns import TurnConfig
 
 PREFIX = "MEDIAVAULT_"
-
-
-def read_role(text: str) -> Role:
-    """A role by its name. Raises ValueError."""
-    if text not in set(Role):
-        raise ValueError(f"a role is one of {', '.join(Role)}")
-    return Role(text)
-
-
-def read_host(text: str) -> str:
-    """An address to listen on, an IPv6 one with or without brackets. Raises ValueError."""
-    if text != text.strip() or not text.isprintable() or "/" in text:
-        raise ValueError("an address to listen on, without a port")
-    return text.removeprefix("[").removesuffix("]")
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65_535:
-        raise ValueError("a port is 0 to 65535")
-    return int(text)
-
-
-def _bytes(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise ValueError("a whole number of bytes")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= 86_400:
-        raise ValueError("a number of seconds, 0 to 86400")
-    return seconds
-
-
-def _url_parts(text: str, expected: str) -> SplitResult:
-    """The parts of a URL. What is wrong is said without the URL: it may hold a password."""
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"{expected}; anything else than letters, digits and signs must be percent-encoded")
-    try:
-        parts = urlsplit(text)
-        parts.port  # noqa: B018  # looked at because it raises
-    except ValueError:
-        raise ValueError(f"{expected}; signs in a password must be percent-encoded") from None
-    return parts
-
-
-def _base_url(text: str) -> str:
-    expected = "an http or https URL without credentials, query or fragment"
-    parts = _url_parts(text, expected)
-    credentials = parts.username is not None or parts.password is not None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or credentials or "?" in text or "#" in text:
-        raise ValueError(expected)
-    return text.rstrip("/")
-
-
-def _database_url(text: str) -> str:
-    expected = "sqlite:////absolute/path or postgresql://user:password@host/database"
-    if text.startswith("sqlite:///"):
-        path = Path(text.removeprefix("sqlite:///"))
-        if not path.name or path.name == "..":
-            raise ValueError(expected)
-        return f"sqlite:///{path.absolute()}"
-    if not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError(expected)
-    _url_parts(text, expected)
-    return text
-
-
-def _blobs_path(text: str) -> Path:
-    expected = "file:///absolute/path (S3 comes later)"
-    parts = _url_parts(text, expected)
-    if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
-        raise ValueError(expected)
-    return Path(unquote(parts.path))
-
-
-def _bootstrap_key(text: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]{16,256}", text):
-        raise ValueError("a key is 16 to 256 visible ASCII characters, without spaces")
-    return text
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A setting in the environment."""
-
-    field: str  #: what it fills
-    read: Callable[[str], Any]  #: raises ValueError or ConfigError for what it cannot be
-    meaning: str
-    default: str
-    secret: bool = False  #: may also lie in the file that NAME_FILE names; never shown
 
 
 #: Every variable there is, by its name without the prefix. `docs/configuration.md` is written from this.
@@ -121,32 +46,66 @@ VARIABLES: dict[str, Variable] = {
         "`all`",
     ),
     "HOST": Variable("host", read_host, "The address to listen on.", f"`{Config.host}`"),
-    "API_PORT": Variable("api_port", _port, "The API's port; 0 picks a free one.", f"`{Config.api_port}`"),
-    "MEDIA_PORT": Variable("media_port", _port, "The media host's port; 0 picks a free one.", f"`{Config.media_port}`"),
+    "API_PORT": Variable("api_port", read_port, "The API's port; 0 picks a free one.", f"`{Config.api_port}`"),
+    "MEDIA_PORT": Variable(
+        "media_port", read_port, "The media host's port; 0 picks a free one.", f"`{Config.media_port}`"
+    ),
     "DATABASE_URL": Variable(
         "database_url",
-        _database_url,
+        read_database_url,
         "The catalog: `sqlite:////absolute/path` or `postgresql://user:password@host/database`.",
         "`catalog.sqlite` in the data folder",
         secret=True,
     ),
     "BLOBS_URL": Variable(
-        "blobs", _blobs_path, "Where stored bytes lie: `file:///absolute/path`.", "`blobs` in the data folder"
+        "blobs",
+        read_blobs_url,
+        "Where stored bytes lie: `file:///absolute/path` or `s3://bucket/prefix?endpoint=…&region=…` (`docs/s3.md`).",
+        "`blobs` in the data folder",
+    ),
+    "BLOBS_PREVIOUS_URL": Variable(
+        "blobs_previous",
+        read_blobs_url,
+        "Where stored bytes lay before and may still be read, while `mediavault blobs move` runs.",
+        "nowhere",
+    ),
+    "S3_ACCESS_KEY_ID": Variable(
+        "s3_access_key_id", read_access_key, "The access key of the buckets.", "`AWS_ACCESS_KEY_ID`", secret=True
+    ),
+    "S3_SECRET_ACCESS_KEY": Variable(
+        "s3_secret_access_key", read_access_key, "Its secret.", "`AWS_SECRET_ACCESS_KEY`", secret=True
+    ),
+    "S3_SESSION_TOKEN": Variable(
+        "s3_session_token", read_access_key, "The token of temporary keys.", "`AWS_SESSION_TOKEN`", secret=True
+    ),
+    "S3_REDIRECT": Variable(
+        "s3_redirect",
+        read_yes_or_no,
+        "1: viewers are sent to the bucket for stored media; 0: the vault passes the bytes on.",
+        "`0`",
     ),
     "MEDIA_BASE_URL": Variable(
         "media_base_url",
-        _base_url,
+        read_base_url,
         "How viewers reach the media host. Needed with a host that is not loopback, and with every role but `all`.",
         "the media host's own address",
     ),
     "UPSTREAM_URL": Variable(
-        "upstream_url", _base_url, "The Access API behind connections that name none.", "none: they must name one"
+        "upstream_url", read_base_url, "The Access API behind connections that name none.", "none: they must name one"
     ),
     "MASTER_KEY": Variable(
         "master_key",
         parse_master_key,
         "What every secret at rest is sealed with: 64 hexadecimal digits. Needed with every role but `all`.",
         "`master.key` in the data folder, made at the first start",
+        secret=True,
+    ),
+    "PREVIOUS_MASTER_KEYS": Variable(
+        "previous_master_keys",
+        parse_master_keys,
+        "Keys that open what they sealed and seal nothing more, comma-separated: see `docs/keys.md`. "
+        "Only beside `MEDIAVAULT_MASTER_KEY`.",
+        "the further lines of `master.key`",
         secret=True,
     ),
     "ORIGIN_ALLOW": Variable(
@@ -157,26 +116,136 @@ VARIABLES: dict[str, Variable] = {
     ),
     "BOOTSTRAP_API_KEY": Variable(
         "bootstrap_api_key",
-        _bootstrap_key,
+        read_bootstrap_key,
         "At the first start this key is created, with all scopes; later it is ignored.",
         "a key is made, and shown once",
         secret=True,
     ),
     "EDGE_CAPACITY_BYTES": Variable(
         "edge_capacity_bytes",
-        _bytes,
+        read_bytes,
         "What all copies at the edge together may take, bytes; 0 keeps none.",
         f"`{EdgeConfig.capacity_bytes}`",
     ),
     "FREE_FLOOR_BYTES": Variable(
         "free_floor_bytes",
-        _bytes,
+        read_bytes,
         "Nothing is fetched or stored that would leave less of the disk free, bytes.",
         f"`{EdgeConfig.free_floor_bytes}`",
     ),
+    "ORIGIN_HOST_AT_ONCE": Variable(
+        "origin_host_at_once",
+        read_count,
+        "Fetches of media under way at once from one origin host (name and port).",
+        f"`{TurnConfig.host_at_once}`",
+    ),
+    "ORIGIN_CONNECTION_AT_ONCE": Variable(
+        "origin_connection_at_once",
+        read_count,
+        "Fetches of media under way at once for one connection, from all hosts.",
+        f"`{TurnConfig.connection_at_once}`",
+    ),
+    "ORIGIN_BACKGROUND_AT_ONCE": Variable(
+        "origin_background_at_once",
+        read_count,
+        "Those of a host's fetches at once that no viewer waits for; the rest is kept free for viewers.",
+        f"`{TurnConfig.background_at_once}`",
+    ),
+    "ORIGIN_HOST_PER_SECOND": Variable(
+        "origin_host_per_second",
+        read_rate,
+        "Fetches of media begun per second from one origin host; 0 is no limit.",
+        f"`{TurnConfig.host_per_second:g}`",
+    ),
+    "ORIGIN_CONNECTION_PER_SECOND": Variable(
+        "origin_connection_per_second",
+        read_rate,
+        "Fetches of media begun per second for one connection; 0 is no limit.",
+        f"`{TurnConfig.connection_per_second:g}`",
+    ),
+    "ORIGIN_CONNECTION_BYTES_PER_SECOND": Variable(
+        "origin_connection_bytes_per_second",
+        read_bytes,
+        "Bytes per second fetched for one connection, by all its viewers and stores; 0 is no limit.",
+        f"`{TurnConfig.connection_bytes_per_second}`",
+    ),
+    "ORIGIN_MOST_WAITING": Variable(
+        "origin_most_waiting",
+        read_count,
+        "Fetches that wait for one origin host; one more is answered with 503 and Retry-After.",
+        f"`{TurnConfig.most_waiting}`",
+    ),
+    "ORIGIN_WAIT_SECONDS": Variable(
+        "origin_wait_seconds",
+        read_seconds,
+        "How long a fetch waits for its turn, seconds; then it is answered with 503 and Retry-After.",
+        f"`{TurnConfig.longest_wait_seconds:g}`",
+    ),
+    "FILL_LONGEST_SECONDS": Variable(
+        "fill_longest_seconds",
+        read_seconds,
+        "How long one object may keep the vault waiting for its origin's bytes in all, seconds.",
+        f"`{FillConfig.longest_seconds:g}`",
+    ),
+    "FILL_LARGEST_BYTES": Variable(
+        "fill_largest_bytes",
+        read_bytes,
+        "The largest object that is fetched, bytes; a larger one is broken off.",
+        f"`{FillConfig.largest_object_bytes}`",
+    ),
+    "EDGE_FRESH_SECONDS": Variable(
+        "edge_fresh_seconds",
+        read_long_seconds,
+        "How long an edge copy needs no revalidation, seconds.",
+        f"`{FillConfig.fresh_ms // SECOND}`",
+    ),
+    "EDGE_STALE_IF_ERROR_SECONDS": Variable(
+        "edge_stale_if_error_seconds",
+        read_long_seconds,
+        "How much longer an edge copy is served while its origin fails, seconds; 0 serves nothing stale.",
+        f"`{FillConfig.stale_if_error_ms // SECOND}`",
+    ),
+    "LIST_BRAKE_ITEMS": Variable(
+        "list_brake_items",
+        read_count,
+        "A list's sync that would remove fewer media than these never waits for a confirmation.",
+        f"`{Brake.fewest_items}`",
+    ),
+    "LIST_BRAKE_SHARE": Variable(
+        "list_brake_share",
+        read_share,
+        "A sync that would remove a larger share of the list's last one waits for a confirmation; 1 never waits.",
+        f"`{Brake.largest_share}`",
+    ),
+    "LIST_MOST_MEDIA": Variable(
+        "list_most_media",
+        read_count,
+        "A list with more media is refused: it is held in memory while it is synced.",
+        f"`{ListConfig.most_media}`",
+    ),
+    "LIST_READ_SECONDS": Variable(
+        "list_read_seconds",
+        read_seconds,
+        "How long reading a list upstream may take, seconds.",
+        f"`{ListConfig.longest_read_seconds:g}`",
+    ),
+    "SCRUB_BYTES_PER_SECOND": Variable(
+        "scrub_bytes_per_second",
+        read_bytes,
+        "How fast stored bytes are read again in the background and compared with their digests; 0 never reads them.",
+        f"`{ScrubConfig.bytes_per_second}`",
+    ),
+    "SCRUB_EVERY_SECONDS": Variable(
+        "scrub_every_seconds",
+        read_long_seconds,
+        "From the begin of one such round through everything stored to the next one's, seconds.",
+        f"`{ScrubConfig.round_every_ms // SECOND}`",
+    ),
+    **LIMITS,
+    **THUMBNAILS,
     "DRAIN_SECONDS": Variable(
         "drain_seconds",
-        _seconds,
+        read_seconds,
         "How long downloads and stores may still run after SIGTERM, seconds; then they are cut.",
         f"`{Config.drain_seconds}`",
     ),

@@ -1,0 +1,132 @@
+"""What a run tells: lines for the terminal, a page of Markdown, one JSON document. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from mediavault.bench.figures import Row, Spread
+
+_INTRODUCTION = """\
+# Benchmarks
+
+The vault beside nginx on the same machine, in the same run, taking turns. Written by
+
+```sh
+{command}
+```
+
+which needs nginx and wrk (Debian, Ubuntu: `apt-get install nginx wrk`), nothing else. It makes the objects,
+starts an origin, a vault, nginx and the load on cores of their own, checks the bytes of whatever it is about to
+measure, and leaves nothing behind. `--quick` takes a minute, `--only head --only herd` what is named, `--json` gives
+every round.
+
+![The vault beside its peers]({picture})
+"""
+
+_READING = """\
+## How to read it
+
+- Work is counted **per second of server CPU**: user and system time of the server and all it started, from `/proc`. So
+  the figure is what one core does, and a load generator that cannot keep up changes nothing. *By the clock* is what the
+  clients saw of a server that had one core; it is what the goal is about where a contender waits instead of working (a
+  cache lock that waits takes no CPU). Times and memory are what they are.
+- Each round measures both, one after the other. A ratio is that of one round's pair; the table has the median and the
+  extremes. Ratios travel between machines better than figures do.
+- 32 KB, 1 MB and 100 MB objects are 2¹⁵, 2²⁰ and 100 · 2²⁰ bytes; MB/s are 10⁶ bytes a second.
+
+## What runs
+
+- **The vault**: `mediavault serve` with its defaults, one process, SQLite, local disk. Hot objects were seen through
+  the gateway, viewed and stored; every request is a signed URL, looked up in the catalog. Cold ones were seen in posts,
+  which are cached and not stored by default.
+- **nginx**: one worker; `secure_link_md5` with expiry on every request, `sendfile`, `tcp_nopush`, `open_file_cache`, no
+  access log; for cold objects `proxy_cache` with `proxy_cache_lock` and kept connections to the same origin. It has no
+  catalog, counts no views and stores nothing: it is the yardstick, not an alternative.
+- **The origin**: threads and `sendfile`, as fast as it can; the 20 MB objects at 20 MB/s each.
+- **constant**: a bare ASGI callable on the vault's own uvicorn that answers every request with the item's JSON.
+- **The load**: wrk for small answers; for the rest raw sockets that drop bodies in the kernel.
+"""
+
+
+def number(value: float) -> str:
+    """Three digits or more, whatever its size."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def spread(of: Spread, *, unit: str = "") -> str:
+    """As in `0.93 × (0.91–0.95)`; a single round has no spread."""
+    if of.low == of.high:
+        return f"{number(of.median)}{unit}"
+    return f"{number(of.median)}{unit} ({number(of.low)}–{number(of.high)})"
+
+
+def line(row: Row) -> str:
+    """A row for the terminal."""
+    reached = "reached" if row.reached else "missed"
+    return (
+        f"{row.title}: vault {number(row.vault.median)}, {row.peer} {number(row.other.median)} {row.unit}"
+        f"{' a core' if row.is_per_core else ''}, {spread(row.ratio, unit=' ×')}; goal {row.goal.text} {reached}"
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The Markdown table against the goals."""
+    head = ["work", "unit", "vault", "peer", "ratio", "the other count", "goal", ""]
+    lines = [_cells(head), "|---|---|--:|--:|--:|--:|--:|---|"]
+    for row in rows:
+        peer = number(row.other.median) + ("" if row.peer == "nginx" else f" ({row.peer})")
+        unit = row.unit.replace("/s", "/CPU s") if row.is_per_core else row.unit
+        ratio = spread(row.ratio, unit=" ×")
+        goal = row.goal.text if row.goal.relative else f"{row.goal.text} {row.unit}"
+        mark = "reached" if row.reached else "**missed**"
+        lines.append(_cells([row.title, unit, number(row.vault.median), peer, ratio, _aside(row), goal, mark]))
+    return "\n".join(lines)
+
+
+def _aside(row: Row) -> str:
+    if row.ratio_aside is None:
+        return ""
+    return f"{'by the clock' if row.is_per_core else 'per core'} {spread(row.ratio_aside, unit=' ×')}"
+
+
+def _cells(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def page(rows: Sequence[Row], facts: Mapping[str, str], *, command: str, picture: str) -> str:
+    """The whole page."""
+    machine = "\n".join(f"| {name} | {value.replace('|', ' ')} |" for name, value in facts.items())
+    return "\n".join(
+        [
+            _INTRODUCTION.format(command=command, picture=picture),
+            table(rows),
+            "",
+            _READING,
+            "## The machine",
+            "",
+            f"| | |\n|---|---|\n{machine}",
+            "",
+        ]
+    )
+
+
+def document(rows: Sequence[Row], facts: Mapping[str, str]) -> dict[str, object]:
+    """Everything, every round."""
+    return {"machine": dict(facts), "rows": [_row(row) for row in rows]}
+
+
+def _row(row: Row) -> dict[str, object]:
+    ratio = asdict(row.ratio)
+    aside = asdict(row.ratio_aside) if row.ratio_aside else None
+    return {
+        "case": row.case,
+        "title": row.title,
+        "unit": row.unit,
+        "metric": row.metric,
+        "goal": row.goal.text,
+        "reached": row.reached,
+        "peer": row.peer,
+        "ratio": ratio,
+        "ratioAside": aside,
+        "rounds": {"vault": row.vault_rounds, row.peer: row.peer_rounds},
+        "roundsAside": {"vault": row.vault_aside, row.peer: row.peer_aside},
+    }
