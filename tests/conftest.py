@@ -1,9 +1,6 @@
 """What every test can have, and the guard that keeps every test on this machine."""
 
 import asyncio
-import ipaddress
-import socket
-import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,83 +9,31 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fakes import postgres
+from fakes import guard, postgres, s3_server
 from fakes.vaults import RunningVault, running_vault
 from mediavault.catalog.database import Catalog, CatalogConfig, open_catalog
 from mediavault.catalog.schema import upgrade_postgres
 
 T = TypeVar("T")
 
-#: Addresses outside this machine that something tried to reach since the last test ended.
-_attempts: list[str] = []
-
-
-class LeftTheMachine(Exception):
-    """A test tried to reach an address that is not loopback."""
-
-
-def _is_local(host: object) -> bool:
-    """Whether a name or address may be used: loopback and nothing else, link-local and private included."""
-    if host in (None, "", b"", "localhost", b"localhost"):
-        return True
-    text = host.decode() if isinstance(host, bytes) else str(host)
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return False  # a name: to look it up already asks a server elsewhere
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_loopback
-
-
-def _refuse_to_leave(event: str, arguments: tuple[object, ...]) -> None:
-    """Audit hook: raise before a socket leaves the machine, and remember it for the test to fail."""
-    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        sock, address = arguments[0], arguments[1]
-        if getattr(sock, "family", None) not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple):
-            return
-        host = address[0]
-    elif event == "socket.getaddrinfo":
-        host = arguments[0]
-        if not isinstance(host, str | bytes) or _is_literal(host):
-            return  # parsing an address sends nothing
-    else:
-        return
-    if not _is_local(host):
-        _attempts.append(f"{event} {host!r}")
-        raise LeftTheMachine(f"{event} {host!r}: tests reach loopback only")
-
-
-def _is_literal(host: str | bytes) -> bool:
-    text = host.decode() if isinstance(host, bytes) else host
-    try:
-        ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-# A hook cannot be taken out again, so it is installed once, with the module. uvloop connects below Python and is not
-# seen by it: tests run on asyncio's own loop.
-sys.addaudithook(_refuse_to_leave)
-
 
 @pytest.fixture(autouse=True)
 def stays_on_this_machine() -> Iterator[None]:
-    """Fail the test that reached out, even where the code under test swallowed the error."""
-    _attempts.clear()
+    """Fail the test that reached out, even where the code under test swallowed the error, or a fixture before it."""
     yield
-    reached, _attempts[:] = list(_attempts), []
+    reached, guard.attempts[:] = list(guard.attempts), []
     if reached:
         pytest.fail(f"tried to leave this machine: {', '.join(reached)}", pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses the server is marked `postgres` without being told."""
+    """A test that uses a server is marked `postgres` or `ceph` without being told."""
     for item in items:
         if "postgres_url" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
+        if "s3_url" in getattr(item, "fixturenames", ()):
+            item.add_marker("ceph")
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +51,21 @@ async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
     url = await postgres.create_database(postgres_url)
     yield url
     await postgres.drop_database(postgres_url, url)
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> str:
+    """A real S3 server, `http://access:secret@127.0.0.1:port`; without one the tests fail, they are never skipped."""
+    try:
+        return s3_server.server_url()
+    except s3_server.CephMissing as missing:
+        raise pytest.fail.Exception(f"no S3 server: {missing}", pytrace=False) from None
+
+
+@pytest.fixture
+def s3_bucket(s3_url: str) -> str:
+    """The name of an empty bucket of the test's own."""
+    return s3_server.new_bucket(s3_url)
 
 
 def _apart(work: Coroutine[object, object, T]) -> T:

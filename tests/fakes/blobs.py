@@ -17,6 +17,7 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         self._bodies: dict[BlobKey, bytes] = {}
+        self.aside: list[bytes] = []  #: what was set aside
 
     async def put(self, key: BlobKey, body: AsyncIterator[bytes], *, limit_bytes: int | None = None) -> Blob:
         """Write a whole blob."""
@@ -63,6 +64,13 @@ class MemoryBlobs:
         """Forget a blob."""
         self._bodies.pop(require_key(key), None)
 
+    async def set_aside(self, key: BlobKey) -> bool:
+        """Out of reach."""
+        body = self._bodies.pop(require_key(key), None)
+        if body is not None:
+            self.aside.append(body)
+        return body is not None
+
     async def keys(self) -> AsyncGenerator[BlobKey, None]:
         """List every key."""
         for key in list(self._bodies):
@@ -78,6 +86,10 @@ class MemoryBlobs:
     async def sweep_staging(self, older_than_seconds: float) -> int:
         """Nothing is ever staged."""
         return 0
+
+    async def leftovers(self, older_than_seconds: float) -> list[str]:
+        """None either."""
+        return []
 
     def _body(self, key: BlobKey) -> bytes:
         try:

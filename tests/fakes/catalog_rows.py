@@ -20,6 +20,7 @@ from mediavault.catalog.observations import VariantIds
 from mediavault.catalog.seen import SeenMedia, SeenVariant
 from mediavault.catalog.tables import metadata
 from mediavault.domain.lifecycle import Status
+from mediavault.domain.media import MediaType, overall_type
 
 NOW = 1_750_000_000_000
 LEASE_MS = 60_000
@@ -190,6 +191,9 @@ async def broken_invariants(catalog: Catalog) -> list[str]:
             broken.append(f"blob {blob_id} is {blob['state']} with {references[blob_id]} references")
     for variant in variants:
         broken += [f"{variant['id']} ({variant['status']}): {fault}" for fault in _faults(variant, media, blobs)]
+    by_id = {variant["id"]: variant for variant in variants}
+    derived = [variant for variant in variants if variant["derived_from"] is not None or not variant["origin_key"]]
+    broken += [f"{variant['id']}: {fault}" for variant in derived for fault in _derivation_faults(variant, by_id)]
     return broken + broken_sums(everything)
 
 
@@ -216,15 +220,30 @@ def _broken_totals(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 def _broken_rollups(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
     """A media item's rollups are those of its live variants."""
+    variants_of: dict[str, list[dict[str, Any]]] = {}
+    for each in everything["variants"]:
+        variants_of.setdefault(each["media_pk"], []).append(each)
     broken = []
     for item in everything["media"]:
-        mine = [each for each in everything["variants"] if each["media_pk"] == item["id"]]
-        live = [each for each in mine if each["status"] != "removed"]
-        mask = sum({rollups.STATUS_BITS[Status(each["status"])] for each in live})
-        cached_at = max([each["stored_at"] for each in live if each["stored_at"] is not None], default=rollups.NONE)
-        if (item["status_mask"], item["cached_at"]) != (mask, cached_at):
-            broken.append(f"media {item['media_id']} has other rollups than its variants")
+        wanted = _rollups_of(item, [each for each in variants_of.get(item["id"], []) if each["status"] != "removed"])
+        broken += [
+            f"media {item['media_id']} has {name} {item[name]}, its variants say {value}"
+            for name, value in wanted.items()
+            if item[name] != value
+        ]
     return broken
+
+
+def _rollups_of(item: dict[str, Any], live: list[dict[str, Any]]) -> dict[str, Any]:
+    stored = [each["stored_at"] for each in live if each["stored_at"] is not None]
+    shown_type = overall_type([each["content_type"] for each in live], MediaType(item["type"]))
+    has_key = shown_type is not MediaType.IMAGE and item["duration"] is not None
+    return {
+        "status_mask": sum({rollups.STATUS_BITS[Status(each["status"])] for each in live}),
+        "cached_at": max(stored, default=rollups.NONE),
+        "shown_type": shown_type.value,
+        "duration_key": item["duration"] if has_key else rollups.NONE,
+    }
 
 
 def _broken_numbers(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -235,6 +254,22 @@ def _broken_numbers(everything: dict[str, list[dict[str, Any]]]) -> list[str]:
         if numbers != list(range(1, organisation["event_seq"] + 1)):
             broken.append(f"organisation {organisation['name']} has events {numbers}")
     return broken
+
+
+def _derivation_faults(variant: dict[str, Any], by_id: dict[str, Any]) -> list[str]:
+    """A derived thumbnail has an original of its own item, and lives no longer than that; only thumbs are derived."""
+    original, has_origin = by_id.get(variant["derived_from"]), bool(variant["origin_key"])
+    checks = {
+        "no thumb and derived": variant["label"] == "thumb",
+        "derived of nothing, or of another item": original is not None
+        and original["media_pk"] == variant["media_pk"]
+        and original["id"] != variant["id"],
+        "edge_only without an origin": has_origin or variant["status"] != "edge_only",
+        "alive without an origin, and its original removed": has_origin
+        or variant["status"] == "removed"
+        or (original is not None and original["status"] != "removed"),
+    }
+    return [fault for fault, holds in checks.items() if not holds]
 
 
 def _faults(variant: dict[str, Any], media: dict[str, Any], blobs: dict[str, Any]) -> list[str]:

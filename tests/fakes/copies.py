@@ -8,6 +8,8 @@ from pathlib import Path
 from mediavault.edge.cache import EdgeCache
 from mediavault.edge.copies import EdgeCopy
 
+JOURNAL = "copies.jsonl"
+
 
 def describe_copy(variant_id: str, body: bytes, *, version: str = "v1", fetched_at: int = 0) -> EdgeCopy:
     """What a fill would say of `body`."""
@@ -36,18 +38,16 @@ def keep_copy(cache: EdgeCache, variant_id: str, body: bytes, *, version: str = 
 
 def content(cache: EdgeCache, copy: EdgeCopy) -> bytes | None:
     """A copy's bytes; None where the cache has them no more."""
-    fd = cache.open_file(copy)
-    if fd is None:
+    opened = cache.open_file(copy)
+    if opened is None:
         return None
-    try:
-        return os.pread(fd, copy.size_bytes + 1, 0)
-    finally:
-        os.close(fd)
+    with contextlib.closing(opened):
+        return os.pread(opened.fd, copy.size_bytes + 1, 0)
 
 
 def files_below(folder: Path) -> set[str]:
-    """The files, not the folders, below a folder."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+    """The files, not the folders, below a folder; the journal aside."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} - {JOURNAL}
 
 
 def vanish(path: Path) -> None:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fakes.vaults import KEY
+import aiohttp
+
+from fakes.vaults import KEY, RunningVault
+from mediavault.platform.sandbox import Sandbox
 
 MEDIAVAULT = Path(sys.executable).parent / "mediavault"
 PATIENCE_SECONDS = 30
@@ -72,6 +75,11 @@ class Program:
         self.send(number)
         return await self.ended()
 
+    async def kill(self) -> None:
+        """No goodbye."""
+        self.send(signal.SIGKILL)
+        await self.process.wait()
+
 
 def environment(**settings: str) -> dict[str, str]:
     """The caller's environment without any setting of the vault's, and with these: `UPSTREAM_URL="…"`."""
@@ -115,4 +123,28 @@ def serve(data: Path, *more: object, **settings: str) -> "contextlib.AbstractAsy
     return program("serve", "--data", data, "--api-port", 0, "--media-port", 0, *more, cwd=data.parent, env=env)
 
 
-__all__ = ["Ended", "Program", "environment", "program", "run", "serve"]
+@dataclass
+class _Elsewhere:
+    """Where a vault in another process is reached."""
+
+    api_url: str
+
+
+@contextlib.asynccontextmanager
+async def serve_process(
+    data: Path, sandbox: Sandbox, platform_url: str, *, database_url: str | None = None, allow: str = ""
+) -> AsyncIterator[tuple[Program, RunningVault]]:
+    """A vault in a process of its own, from its ready line on; it may dial the sandbox and what is allowed."""
+    settings = {
+        "ORIGIN_ALLOW": ",".join(filter(None, (platform_url.removeprefix("http://"), allow))),
+        "UPSTREAM_URL": platform_url,
+    }
+    if database_url is not None:
+        settings["DATABASE_URL"] = database_url
+    async with serve(data, **settings) as process:
+        served: Any = _Elsewhere((await process.ready())["api"])
+        async with aiohttp.ClientSession() as http:
+            yield process, RunningVault(served, sandbox, platform_url, http)
+
+
+__all__ = ["Ended", "Program", "environment", "program", "run", "serve", "serve_process"]

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -34,20 +34,44 @@ class Received:
         return str(self.json["eventType"])
 
 
+@dataclass(frozen=True)
+class Answer:
+    """How a request is answered."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class Receiver:
-    """What came, and the statuses that the next requests are answered with; 200 when there is none left."""
+    """What came, and how the next requests are answered: 200 where nothing is told.
+
+    While `quick` is not set, answers are kept back.
+    """
 
     url: str = ""
     received: list[Received] = field(default_factory=list)
-    answers: deque[int] = field(default_factory=deque)
+    answers: deque[int | Answer] = field(default_factory=deque)
+    refused: Callable[[Received], bool] = lambda _: False  #: with 500, whatever else was told
+    quick: asyncio.Event = field(default_factory=_set)
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self, request: Request) -> Response:
-        status = self.answers.popleft() if self.answers else 200
-        self.received.append(Received(request.url.path, dict(request.headers), await request.body(), status))
+        told = self.answers.popleft() if self.answers else 200
+        answer = told if isinstance(told, Answer) else Answer(told)
+        received = Received(request.url.path, dict(request.headers), await request.body(), answer.status)
+        if self.refused(received):
+            answer, received = Answer(500), replace(received, answered=500)
+        self.received.append(received)
         self.came.set()
-        return Response(b"as told", status)
+        await self.quick.wait()
+        return Response(b"as told", answer.status, answer.headers)
 
     async def until(self, count: int, seconds: float = 20) -> list[Received]:
         """What came, once that many came."""
@@ -64,4 +88,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     application = Starlette(routes=[Route("/{rest:path}", receiver.take, methods=["POST"])])
     async with serving(application) as receiver.url:
-        yield receiver
+        try:
+            yield receiver
+        finally:
+            receiver.quick.set()

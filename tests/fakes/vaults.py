@@ -10,8 +10,10 @@ from typing import Any
 import aiohttp
 
 from fakes.running import serving
+from mediavault.assembly import milliseconds
 from mediavault.cli import serving as vault_serving
 from mediavault.config import Config, read_config
+from mediavault.domain.times import Now
 from mediavault.edge.cache import EdgeConfig
 from mediavault.platform.application import application
 from mediavault.platform.creators import USER_AGENT, creators
@@ -141,14 +143,19 @@ test_config.__test__ = False  # type: ignore[attr-defined]  # a maker of configu
 
 @contextlib.asynccontextmanager
 async def running_vault(
-    data: Path, *, sandbox: Sandbox | None = None, platform_url: str | None = None, **changes: Any
+    data: Path,
+    *,
+    sandbox: Sandbox | None = None,
+    platform_url: str | None = None,
+    now: Now = milliseconds,
+    **changes: Any,
 ) -> AsyncIterator[RunningVault]:
     """A vault with its sandbox. With `platform_url` the caller serves the sandbox, so that the vault can restart."""
     sandbox = sandbox or Sandbox()
     async with contextlib.AsyncExitStack() as stack:
         if platform_url is None:
             platform_url = await stack.enter_async_context(serving(application(sandbox)))
-        served = await vault_serving.start(test_config(data, platform_url, **changes))
+        served = await vault_serving.start(test_config(data, platform_url, **changes), now)
         stack.push_async_callback(served.stop)
         http = await stack.enter_async_context(aiohttp.ClientSession())
         yield RunningVault(served, sandbox, platform_url, http)

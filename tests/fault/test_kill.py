@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fakes.processes import serve_process
+from fakes.programs import serve_process
 from fakes.running import serving
 from fakes.vaults import RunningVault, running_vault, until
 from mediavault.platform.application import application
@@ -85,7 +85,7 @@ async def test_a_store_killed_in_its_middle_is_stored_after_the_restart(tmp_path
             viewed = await vault.ask("GET", full["url"])
             assert hashlib.sha256(viewed.body).hexdigest() == _digest(media)
             assert len(sandbox.log.records(path)) == 2
-            assert await process.terminate() == 0
+            assert (await process.stop()).code == 0
         slow.clear()
         await _check_folder(data, sandbox, platform_url, database_url, [media])
 
@@ -114,5 +114,5 @@ async def test_kills_at_any_moment_around_the_settlement_lose_and_leave_nothing(
                 full = await _until_status(vault, connection, media, "stored")
                 viewed = await vault.ask("GET", full["url"])
                 assert hashlib.sha256(viewed.body).hexdigest() == _digest(media)
-            assert await process.terminate() == 0
+            assert (await process.stop()).code == 0
         await _check_folder(data, sandbox, platform_url, None, every)

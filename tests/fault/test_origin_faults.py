@@ -48,14 +48,14 @@ CASES = [
     Case("stalls at connect", ERROR, RETRIED, "cannot be reached", raw="full backlog"),
     Case("stalls at the header", ERROR, RETRIED, "imeout", raw="silence"),
     Case("stalls at 0 %", ERROR, RETRIED, "broke off", fault={"stall_at": 0}),
-    Case("stalls at 50 %", BROKEN, RETRIED, "broke off", fault={"stall_at": HALF}),
-    Case("stalls at 99 %", BROKEN, RETRIED, "broke off", fault={"stall_at": NEARLY_ALL}),
+    Case("stalls at 50 %", WHOLE, STORED, fault={"stall_at": HALF}),
+    Case("stalls at 99 %", WHOLE, STORED, fault={"stall_at": NEARLY_ALL}),
     Case("dribbles", ERROR, RETRIED, "dribbles", fault={"bytes_per_second": 20}),
     Case("resets at once", ERROR, RETRIED, "cannot be reached", raw="reset at once"),
     Case("resets in the middle", BROKEN, RETRIED, "broke off", raw="reset in the middle"),
     Case("closes without a word", ERROR, RETRIED, "cannot be reached", raw="nothing"),
-    Case("closes early", BROKEN, RETRIED, "broke off", fault={"truncate_at": HALF}),
-    Case("closes a byte early", BROKEN, RETRIED, "broke off", fault={"truncate_at": SIZE - 1}),
+    Case("closes early", WHOLE, STORED, fault={"truncate_at": HALF}),
+    Case("closes a byte early", WHOLE, STORED, fault={"truncate_at": SIZE - 1}),
     Case("sends more than it announced", WHOLE, STORED, raw="extra bytes"),
     Case("announces no length", WHOLE, STORED, fault={"omit_content_length": True}),
     Case("ends its body by closing", WHOLE, STORED, raw="until close"),
@@ -86,6 +86,19 @@ CASES = [
     Case("gzip unasked", ERROR, GIVEN_UP, "encoded", fault={"headers": {"content-encoding": "gzip"}}),
     Case("lies about the type", WHOLE, STORED, fault={"content_type": "video/mp4"}),
     Case("sends no type at all", WHOLE, STORED, fault={"content_type": ""}),
+    Case("206 of all to a plain GET", ERROR, RETRIED, "206", raw="206"),
+    Case("304 unasked", ERROR, RETRIED, "304", fault={"status": 304}),
+    Case("429 with a negative Retry-After", ERROR, RETRIED, "429", fault={"status": 429, "retry_after": "-5"}),
+    Case("451", ERROR, GIVEN_UP, "(451)", fault={"status": 451}),
+    Case("502", ERROR, RETRIED, "502", fault={"status": 502}),
+    Case("504", ERROR, RETRIED, "504", fault={"status": 504}),
+    Case("599", ERROR, RETRIED, "599", fault={"status": 599}),
+    Case("redirects to a private address", ERROR, GIVEN_UP, "10.20.30.40", fault={"redirect": "http://10.20.30.40/"}),
+    Case("redirects to one in disguise", ERROR, GIVEN_UP, "", fault={"redirect": "http://[::ffff:10.20.30.40]/"}),
+    Case("speaks another protocol", ERROR, RETRIED, "cannot be reached", raw="no http"),
+    Case("says two lengths", ERROR, RETRIED, "cannot be reached", raw="two lengths"),
+    Case("says a length that is none", ERROR, RETRIED, "cannot be reached", raw="odd length"),
+    Case("sends chunks of no size", BROKEN, RETRIED, "", raw="odd chunk"),
     Case("sends 10,000 headers", ERROR, RETRIED, "", fault={"headers": {f"x-{n}": "y" for n in range(10_000)}}),
 ]
 TABLE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -99,7 +112,7 @@ async def connected(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[t
         client=ClientConfig(
             allow=AllowList.parse("127.0.0.0/8"), connect_timeout_seconds=0.15, read_timeout_seconds=0.15
         ),
-        fill=FillConfig(largest_object_bytes=4 << 20, patience_seconds=0.3),
+        fill=FillConfig(largest_object_bytes=4 << 20, patience_seconds=0.3, resume_delay_seconds=0.01),
         store=StoreConfig(first_delay_ms=50, longest_delay_ms=200, most_attempts=1000, free_floor_bytes=1 << 20),
         worker=WorkerConfig(look_every_seconds=0.03),
     ) as vault:
@@ -141,6 +154,20 @@ async def _stand_in(stack: contextlib.AsyncExitStack, name: str, seen: Seen) -> 
         "no last chunk": (chunked + chunk % (SIZE, body), Ending.FIN),
         "endless": (head(content_type="image/jpeg", connection="close") + body, Ending.ENDLESS),
         "too large": (head(content_type="image/jpeg", content_length=1 << 50) + body, Ending.FIN),
+        "206": (
+            head(
+                "206 Partial Content",
+                content_type="image/jpeg",
+                content_length=SIZE,
+                content_range=f"bytes 0-{SIZE - 1}/{SIZE}",
+            )
+            + body,
+            Ending.FIN,
+        ),
+        "no http": (b"220 mail.example ESMTP\r\n" + body, Ending.FIN),
+        "two lengths": (jpeg[:-2] + b"content-length: 5\r\n\r\n" + body, Ending.FIN),
+        "odd length": (head(content_type="image/jpeg", content_length="+1e5") + body, Ending.FIN),
+        "odd chunk": (chunked + chunk % (HALF, body[:HALF]) + b"-7\r\n" + body[HALF:], Ending.FIN),
         "empty": (head(content_type="image/jpeg", content_length=0), Ending.FIN),
     }[name]
     return (await stack.enter_async_context(raw_origin(answer, ending))).url

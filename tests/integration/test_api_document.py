@@ -14,11 +14,29 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from fakes.documents import document, resolved, validator
 from fakes.vaults import RunningVault
+from mediavault.api.keeping import PinRequest
 from mediavault.api.media import BatchRequest
+from mediavault.api.older import OlderPage
+from mediavault.api.webhooks import ReplayRequest, RotateRequest
+from mediavault.domain import settings
 from mediavault.domain.lifecycle import Status
 from mediavault.domain.media import MediaType
 from mediavault.domain.responding import ALLOWED_METHODS
-from mediavault.vault import connecting, reading
+from mediavault.vault import (
+    at_risk,
+    configuring,
+    connecting,
+    deriving,
+    explaining,
+    identifying,
+    list_contents,
+    listing,
+    pinning,
+    reading,
+    simulating,
+    syncing,
+    webhook_messages,
+)
 from mediavault.vault.authorising import Scope
 
 SEED = yaml.safe_load(Path(__file__).with_name("seed_item.yaml").read_text())
@@ -33,6 +51,7 @@ SCHEMAS = document()["components"]["schemas"]
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     "MediaItem": reading.ItemView,
     "Variant": reading.VariantView,
+    "MediaPage": listing.MediaPage,
     "ConnectionTotals": reading.ConnectionTotals,
     "OrganisationTotals": reading.OrganisationTotals,
     "Connection": connecting.ConnectionView,
@@ -41,6 +60,57 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "ImportRequest": connecting.ImportRequest,
     "RefreshRequest": connecting.RefreshRequest,
     "BatchRequest": BatchRequest,
+    "List": list_contents.ListView,
+    "ListPage": list_contents.ListsPage,
+    "ListItem": list_contents.ListItemView,
+    "ListMediaPage": list_contents.ListMediaPage,
+    "ListAdded": syncing.AddResult,
+    "ListSynced": syncing.SyncResult,
+    "OlderMediaItem": identifying.OlderItemView,
+    "OlderVariant": identifying.OlderVariantView,
+    "OlderPage": OlderPage,
+    "PinRequest": PinRequest,
+    "Pin": pinning.PinView,
+    "Risk": at_risk.RiskView,
+    "RiskPage": at_risk.RiskPage,
+    "VaultSettings": settings.VaultSettings,
+    "SettingsOverrides": settings.SettingsOverrides,
+    "OrganisationVaultPlus": settings.OrganisationSettings,
+    "OrganisationSettings": simulating.OrganisationSettingsView,
+    "OrganisationVaultPlusPatch": configuring.OrganisationVaultPlus,
+    "OrganisationSettingsPatch": configuring.OrganisationPatch,
+    "OrganisationSettingsChanged": simulating.OrganisationChanged,
+    "PurgeResult": simulating.PurgeResult,
+    "ConnectionPurgeResult": simulating.ConnectionPurgeResult,
+    "BroadcastResult": simulating.BroadcastResult,
+    "SettingsStats": simulating.Stats,
+    "ConnectionVaultPlus": simulating.ConnectionVaultPlusView,
+    "ConnectionSettings": simulating.ConnectionSettingsView,
+    "ConnectionVaultPlusPatch": configuring.ConnectionVaultPlus,
+    "ConnectionSettingsPatch": configuring.ConnectionPatch,
+    "ConnectionSettingsChanged": simulating.ConnectionChanged,
+    "SimulatedRule": simulating.RuleShare,
+    "Simulated": simulating.WouldDo,
+    "Simulation": simulating.Simulation,
+    "ExplainedPin": explaining.Pin,
+    "ExplainedPolicy": explaining.PolicyView,
+    "ExplainedNext": explaining.Next,
+    "ExplainedThumbnail": deriving.ThumbnailView,
+    "ExplainedVariant": explaining.Explained,
+    "Explanation": explaining.Explanation,
+    "WebhookEndpoint": webhook_messages.EndpointView,
+    "WebhookEndpointSecret": webhook_messages.EndpointSecretView,
+    "WebhookEndpointRequest": webhook_messages.EndpointRequest,
+    "WebhookEndpointChange": webhook_messages.EndpointChange,
+    "WebhookRotation": RotateRequest,
+    "WebhookReplay": ReplayRequest,
+    "WebhookDelivery": webhook_messages.DeliveryView,
+}
+#: What is sent to the vault: there a field with a default may be left out. In an answer it always stands.
+REQUESTS = {
+    *("UpstreamGiven", "ImportRequest", "RefreshRequest", "BatchRequest", "PinRequest", "SettingsOverrides"),
+    *("OrganisationVaultPlusPatch", "OrganisationSettingsPatch", "ConnectionVaultPlusPatch", "ConnectionSettingsPatch"),
+    *("WebhookEndpointRequest", "WebhookEndpointChange", "WebhookRotation", "WebhookReplay"),
 }
 JSON_TYPES = {
     str: {"string"},
@@ -131,7 +201,13 @@ def json_types(annotation) -> set[str]:
         return {"string"}
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return {"object"}
+    if annotation is typing.Any:
+        return set().union(*JSON_TYPES.values(), {"object", "array"})
+    if annotation is msgspec.UnsetType:  # it is left out
+        return set()
     origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return {name for value in typing.get_args(annotation) for name in JSON_TYPES[type(value)]}
     if origin in {list, tuple}:
         return {"array"}
     if origin is dict:
@@ -146,13 +222,26 @@ def written_types(schema) -> set[str]:
     return {kind} if isinstance(kind, str) else set(kind)
 
 
+def is_always_told(name: str, field: msgspec.structs.FieldInfo) -> bool:
+    return field.required if name in REQUESTS else field.default is not msgspec.UNSET
+
+
+def test_every_schema_of_an_object_is_held_against_a_struct_or_made_by_hand():
+    by_hand = {"Error", "Queued", "Liveness", "Readiness", "Whoami", "Success", "Removed", "PurgedMedia", "Batch"}
+    by_hand |= {"RestoredMedia", "ConnectionPage", "WebhookEndpointList", "WebhookReplayed", "WebhookDeliveryPage"}
+    by_hand |= {"OlderBatch", "OlderPurged", "OlderConnectionTotals", "OlderListQueued"}
+    objects = {name for name, schema in SCHEMAS.items() if schema.get("type") == "object"}
+    assert objects - by_hand == set(STRUCTS)
+
+
 @pytest.mark.parametrize("name", STRUCTS)
 def test_a_schema_and_its_struct_have_the_same_fields(name):
     schema, struct = SCHEMAS[name], STRUCTS[name]
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     hints = typing.get_type_hints(struct)
     assert set(schema["properties"]) == set(fields)
-    assert set(schema["required"]) == {told for told, field in fields.items() if field.required}
+    always = {told for told, field in fields.items() if is_always_told(name, field)}
+    assert set(schema.get("required", [])) == always
     for told, field in fields.items():
         possible, written = json_types(hints[field.name]), written_types(schema["properties"][told])
         assert written <= possible, told

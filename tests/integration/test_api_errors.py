@@ -154,13 +154,17 @@ async def test_an_empty_id_removes_nothing(vault):
 
 WRONG_METHODS = [
     ("POST", "/v2/vault-plus/media/1", "DELETE, GET, HEAD"),
-    ("PUT", BATCH, "DELETE, GET, HEAD, POST"),
+    ("PUT", BATCH, "POST"),
+    ("GET", BATCH, "POST"),
+    ("DELETE", BATCH, "POST"),
     ("DELETE", "/v2/account/connections", "GET, HEAD"),
-    ("PUT", IMPORT, "DELETE, POST"),
+    ("PUT", IMPORT, "POST"),
+    ("DELETE", IMPORT, "POST"),
     ("OPTIONS", IMPORT + "/conn_x", "PATCH"),
     ("PATCH", OWN, "DELETE"),
     ("GET", OWN + "/invalidate", "POST"),
     ("POST", "/livez", "GET, HEAD"),
+    ("QUERY", "/v2/access/self", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
     ("TRACE", "/v2/access/self", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
 ]
 

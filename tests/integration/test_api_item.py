@@ -135,7 +135,6 @@ def _stable(answer: Any) -> list[tuple[str, str]]:
         "%0A",
         "a.b",
         "*",
-        "batch",
         "..",
         "-1",
         "1.5",
@@ -146,6 +145,14 @@ async def test_an_item_that_is_not_there_is_404(vault: RunningVault, media_id):
     answer = await raw(vault.api_url, "GET", f"/v2/vault-plus/media/{media_id}", _headers(connection))
     assert answer is not None
     assert (answer.status, answer.json["error"]) == (404, "Media not found")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+async def test_batch_is_no_id_but_a_path_of_its_own(vault: RunningVault, method):
+    connection = await vault.connect()
+    answer = await raw(vault.api_url, method, "/v2/vault-plus/media/batch", _headers(connection))
+    assert answer is not None
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
 async def test_a_percent_encoded_or_float_id_is_the_id(vault: RunningVault):

@@ -139,4 +139,6 @@ def test_the_older_shapes_are_the_structs(schema: str, struct: type[msgspec.Stru
 def test_an_older_item_adds_id_and_source_to_the_current_one():
     schemas = document()["components"]["schemas"]
     assert set(schemas["OlderMediaItem"]["properties"]) == set(schemas["MediaItem"]["properties"])
-    assert set(schemas["OlderVariant"]["properties"]) - set(schemas["Variant"]["properties"]) == {"id", "source"}
+    assert set(schemas["OlderVariant"]["properties"]) - set(schemas["Variant"]["properties"]) == {
+        *("id", "source", "derived")
+    }

@@ -5,11 +5,13 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from fakes.vaults import CORAL, KEY, RunningVault
+from fakes.vaults import CORAL, KEY, RunningVault, running_vault, until
+from mediavault.api.event_stream import StreamConfig
 
 EVENTS = "/v2/events"
 
@@ -141,10 +143,53 @@ async def test_streams_end_when_the_process_drains(vault: RunningVault):
             assert await stream.response.content.read() == b""
 
 
+async def test_a_stream_ends_when_its_key_is_revoked_and_no_other_does(tmp_path: Path):
+    often = StreamConfig(look_every_seconds=0.01, beat_every_seconds=0.02)
+    async with running_vault(tmp_path / "data", stream=often) as vault:
+        authorising = vault.vault.foundation.authorising
+        key = await authorising.create_key("default", ["ACCOUNT"])
+        async with following(vault, key=key.secret) as ended, following(vault) as other:
+            await ended.position()
+            await ended.block()  # the beat: it was asked once whether the key is one
+            await authorising.revoke_key(key.id)
+            async with asyncio.timeout(20):
+                rest = await ended.response.content.read()
+            assert b"event:" not in rest
+            await vault.connect()
+            assert (await other.event()).event == "connection.created"
+        assert (await vault.call("GET", EVENTS, key=key.secret)).status == 401
+
+
 async def test_an_organisation_has_a_bounded_number_of_streams(vault: RunningVault):
+    keys = [KEY, *[await _another_key(vault) for _ in range(2)]]
     async with contextlib.AsyncExitStack() as open_streams:
-        for _ in range(32):
+        for number in range(32):
+            stream = await open_streams.enter_async_context(following(vault, key=keys[number // 16]))
+            await stream.position()
+        refused = await vault.call("GET", EVENTS, key=keys[2])
+        assert (refused.status, refused.json["type"]) == (429, "RATE_LIMIT_EXCEEDED")
+        assert "an organisation" in refused.json["message"]
+
+
+async def test_one_key_cannot_take_all_the_streams_of_its_organisation(vault: RunningVault):
+    other = await _another_key(vault)
+    async with contextlib.AsyncExitStack() as open_streams:
+        for _ in range(16):
             stream = await open_streams.enter_async_context(following(vault))
             await stream.position()
         refused = await vault.call("GET", EVENTS)
         assert (refused.status, refused.json["type"]) == (429, "RATE_LIMIT_EXCEEDED")
+        assert "a key" in refused.json["message"]
+        async with following(vault, key=other) as stream:
+            await stream.position()
+
+    async def has_room() -> bool:
+        async with vault.http.get(vault.api_url + EVENTS, headers={"apiKey": KEY}) as response:
+            return response.status == 200
+
+    assert await until(has_room)
+
+
+async def _another_key(vault: RunningVault) -> str:
+    made = await vault.vault.foundation.authorising.create_key("default", ["ACCOUNT"])
+    return str(made.secret)

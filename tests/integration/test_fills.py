@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fakes.variants import Seen, see, status, view
-from fakes.vaults import running_vault, until
+from fakes.vaults import AURORA, running_vault, until
 from mediavault.platform.faults import Fault
 
 MIB = 1 << 20
@@ -99,11 +99,14 @@ async def test_a_new_url_clears_the_blame_and_the_next_view_is_stored(vault):
     connection = await vault.connect()
     seen = await see(vault, connection)
     vault.sandbox.expire_urls()
+    vault.sandbox.expire_session(AURORA.username)  # so that the vault can fetch no fresh URL itself
     assert await status(seen) == 502
     await seen.until_idle()
     assert "expired" in ((await seen.row()).last_error or "")
     assert await status(seen) == 502
     assert seen.fetches == 1
+    vault.sandbox.restore_session(AURORA.username)
+    assert await vault.connect() == connection
     await vault.see(connection)  # the upstream shows it under a new URL
     row = await seen.row()
     assert (row.last_error, row.not_before, row.status) == (None, 0, "edge_only")
@@ -115,9 +118,11 @@ async def test_a_new_url_clears_the_blame_and_the_next_view_is_stored(vault):
 async def test_a_given_up_store_becomes_stored_after_a_new_url_and_a_view(vault):
     connection = await vault.connect()
     seen = await see(vault, connection)
-    vault.sandbox.expire_urls()
+    armed = vault.sandbox.faults.add(Fault(path=seen.path, status=404))
     await vault.ask("POST", seen.url)
     await until(lambda: _given_up(seen))
+    armed.clear()
+    vault.sandbox.expire_urls()
     await vault.see(connection)
     assert await view(seen) == (200, seen.sha256)
     await seen.until_status("stored")
@@ -139,7 +144,7 @@ async def test_removal_during_a_fill_leaves_no_copy_behind(vault):
     assert await viewing == (200, seen.sha256)  # it was begun before
     await seen.until_idle()
     assert vault.vault.media.edge.find((await seen.row()).id) is None
-    assert _files(vault.vault.config.data / "edge") == []
+    assert _files(vault.vault.config.data / "edge" / "copies") == []
 
 
 async def test_a_failing_edge_disk_costs_the_copy_and_not_the_viewers(vault):

@@ -12,6 +12,7 @@ from fakes.vaults import Answer, RunningVault, running_vault, until
 from mediavault.origin.addresses import AllowList
 from mediavault.origin.client import ClientConfig
 from mediavault.platform.faults import Fault
+from mediavault.serving.responses import CONTENT_POLICY
 
 HOUR = 3_600_000
 
@@ -23,7 +24,7 @@ def _check_error(answer: Answer, status: int, kind: str) -> None:
     assert answer.json["requestId"] == answer.headers["X-Request-Id"]
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert answer.headers["Content-Security-Policy"] == CONTENT_POLICY
 
 
 async def test_only_the_token_that_was_given_opens(vault):
@@ -128,7 +129,7 @@ async def test_a_viewer_who_leaves_a_large_answer_does_not_keep_it_running(vault
 
     async def nobody_is_served() -> bool:
         tasks = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
-        return not tasks & {"RequestResponseCycle.run_asgi", "Viewer._wait_until_left"}
+        return not tasks & {"MediaProtocol._send", "send_run"}
 
     await until(nobody_is_served, 5)
 

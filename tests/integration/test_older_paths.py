@@ -24,7 +24,7 @@ def successor(answer: Any) -> str:
 def current(item: Any) -> Any:
     """An older item without what the current one leaves out, and without its signed URLs' moment."""
     media = {
-        label: {name: value for name, value in variant.items() if name not in {"id", "source"}}
+        label: {name: value for name, value in variant.items() if name not in {"id", "source", "derived"}}
         for label, variant in item["media"].items()
     }
     return item | {"media": media}
@@ -186,6 +186,31 @@ async def test_the_key_is_asked_for_before_the_connection(vault: RunningVault, m
     assert (unnamed.status, unnamed.json["error"]) == (400, "x-connection-id header is required")
     unknown = await vault.call(method, OLD + path, connection="conn_" + "0" * 24)
     assert (unknown.status, unknown.json["error"]) == (400, "x-connection-id header is invalid")
+
+
+async def test_errors_say_too_that_the_path_is_deprecated(vault: RunningVault):
+    connection, _ = await seen(vault)
+    nobody = await vault.call("GET", f"{OLD}/404", key=None)
+    assert (nobody.status, successor(nobody)) == (401, f"{NEW}/404")
+    missing = await vault.call("GET", f"{OLD}/404", connection=connection)
+    assert (missing.status, successor(missing)) == (404, f"{NEW}/404")
+    refused = await vault.call("POST", f"{OLD}/batch", connection=connection, json={"mediaIds": 1})
+    assert (refused.status, successor(refused)) == (400, f"{NEW}/batch")
+    odd = await vault.call("GET", f"{OLD}/a%0d%0ab%3e", connection=connection)
+    assert (odd.status, successor(odd)) == (404, f"{NEW}/a%0D%0Ab%3E")
+    for path in (f"{NEW}/404", "/v2/vault-plus/status"):
+        assert "Deprecation" not in (await vault.call("GET", path, connection=connection)).headers
+
+
+@pytest.mark.parametrize("path", [f"{OLD}/batch", f"{NEW}/batch"])
+async def test_a_batch_takes_ids_as_integral_floats(vault: RunningVault, path: str):
+    connection, (second, first) = await seen(vault, 2)
+    for asked in (float(first), f"{first}.0", int(first), first):
+        answer = await vault.call("POST", path, connection=connection, json={"mediaIds": [asked, second]})
+        assert [item["id"] for item in answer.json["items"]] == [first, second], asked
+    for wrong in (float(first) + 0.5, 1e300, f"{first}.5", f"{first}.", 1e20, True):
+        answer = await vault.call("POST", path, connection=connection, json={"mediaIds": [wrong]})
+        assert (answer.status, answer.json["type"]) == (400, "BAD_REQUEST"), wrong
 
 
 @pytest.mark.parametrize("media_id", ["a b", "%2e%2e", "a" * 65, "é", "1%00"])

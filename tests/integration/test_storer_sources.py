@@ -28,7 +28,7 @@ async def at_the_edge(vault: RunningVault, **media: Any) -> tuple[Seen, Path]:
     seen = await see(vault, await vault.connect(), **media)
     await vault.ask("HEAD", seen.url)
     await seen.until_idle()
-    (copy,) = [path for path in files(vault.vault.config.data / "edge") if path.suffix != ".json"]
+    (copy,) = [path for path in files(vault.vault.config.data / "edge") if path.suffix != ".jsonl"]
     return seen, copy
 
 
@@ -79,7 +79,7 @@ async def test_an_object_larger_than_the_whole_edge_is_stored_with_one_fetch(tmp
         await vault.ask("POST", asked_for.url)
         await asked_for.until_status("stored")
         assert (seen.fetches, asked_for.fetches) == (1, 1)
-        assert files(vault.vault.config.data / "edge") == []
+        assert files(vault.vault.config.data / "edge" / "copies") == []
 
 
 async def test_the_same_bytes_twice_are_kept_once(vault):
@@ -143,7 +143,7 @@ async def test_without_room_stores_wait_viewers_are_served_and_all_goes_on_after
         assert await view(seen) == (200, seen.sha256)
         part = await vault.ask("GET", seen.url, Range="bytes=5-8")
         assert (part.status, len(part.body)) == (206, 4)
-        assert files(vault.vault.config.data / "edge") == []
+        assert files(vault.vault.config.data / "edge" / "copies") == []
         row = await seen.until_status("pending")
         await asyncio.sleep(0.6)  # the storer looks about every half second
         row = await seen.row()

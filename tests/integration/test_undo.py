@@ -2,6 +2,7 @@
 
 import pytest
 
+from fakes.documents import check_answer
 from fakes.vaults import RunningVault
 
 
@@ -109,3 +110,27 @@ async def test_at_risk_pages_through_what_is_not_stored_soonest_first(vault: Run
 async def test_at_risk_refuses_what_no_page_gave(vault: RunningVault, query: str):
     connection = await vault.connect()
     assert (await vault.call("GET", f"/v2/vault-plus/at-risk?{query}", connection=connection)).status == 400
+
+
+async def limit(vault: RunningVault, connection: str, limit_bytes: int) -> None:
+    chosen = {"storageLimitBytes": limit_bytes, "storageLimitPurgeStrategy": "block_new"}
+    path = f"/v2/account/connections/{connection}/settings"
+    answer = await vault.call("PATCH", path, json={"vaultPlus": {"settings": chosen}})
+    assert answer.status == 200, answer.body
+
+
+async def test_what_has_no_room_any_more_is_not_restored_and_the_answer_says_why(vault: RunningVault):
+    connection, media_id = await stored(vault, size_bytes=20_000, seed=1)
+    path = f"/v2/vault-plus/media/{media_id}"
+    await vault.call("DELETE", path, connection=connection)
+    await stored(vault, size_bytes=20_000, seed=2)
+    for limit_bytes, why in ((30_000, "block_new"), (10_000, "more than the storage limit of 10000")):
+        await limit(vault, connection, limit_bytes)
+        refused = await vault.call("POST", path + "/restore", connection=connection)
+        check_answer(refused, "POST", "/v2/vault-plus/media/{mediaId}/restore")
+        assert refused.status == 409
+        assert why in refused.json["error"]
+    await limit(vault, connection, 40_000)
+    assert (await vault.call("POST", path + "/restore", connection=connection)).json["restoredBytes"] == 20_000
+    totals = (await vault.call("GET", "/v2/vault-plus/status", connection=connection)).json
+    assert (totals["storedCount"], totals["totalSizeBytes"]) == (2, 40_000)

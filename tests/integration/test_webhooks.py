@@ -2,76 +2,26 @@
 
 import warnings
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import standardwebhooks
 
-from fakes.documents import check_answer
-from fakes.receivers import Received, Receiver, receiving
-from fakes.running import serving
-from fakes.vaults import AURORA, CORAL, RunningVault, running_vault, test_config, until
+from fakes.receivers import Received
+from fakes.told import ENDPOINT, ENDPOINTS, QUICK, REDELIVER, Told, told_vault
+from fakes.vaults import AURORA, CORAL
 from mediavault.domain.webhook_signing import older_signature
-from mediavault.origin.addresses import AllowList
-from mediavault.platform.application import application
-from mediavault.platform.sandbox import Sandbox
-from mediavault.storer.deliveries import DeliveryConfig
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", SyntaxWarning)  # the published client's own, where it is compiled
     warnings.simplefilter("ignore", DeprecationWarning)  # what it is before Python 3.12
     from onlyfans_sdk import webhooks as published
 
-ENDPOINTS = "/v2/webhooks/endpoints"
-ENDPOINT = ENDPOINTS + "/{endpointId}"
-REDELIVER = "/v2/webhooks/deliveries/{deliveryId}/redeliver"
-QUICK = DeliveryConfig(tries=3, first_delay_ms=10, look_every_seconds=0.02)
-
-
-@dataclass
-class Told:
-    """A vault, and a receiver that it may dial."""
-
-    vault: RunningVault
-    receiver: Receiver
-
-    async def call(self, method: str, path: str, operation: str, **how: Any) -> Any:
-        """A call whose answer is held against the document."""
-        answer = await self.vault.call(method, path, **how)
-        check_answer(answer, method, operation)
-        return answer
-
-    async def endpoint(self, **more: Any) -> Any:
-        answer = await self.call("POST", ENDPOINTS, ENDPOINTS, json={"url": self.receiver.url + "/hook", **more})
-        assert answer.status == 200, answer.body
-        return answer.json
-
-    async def log(self, endpoint_id: str, query: str = "") -> list[Any]:
-        path = f"{ENDPOINTS}/{endpoint_id}/deliveries?{query}"
-        return list((await self.call("GET", path, ENDPOINT + "/deliveries")).json["items"])
-
-    async def until_logged(self, endpoint_id: str, state: str) -> list[Any]:
-        async def found() -> list[Any]:
-            return await self.log(endpoint_id, f"state={state}")
-
-        return list(await until(found))
-
-    async def test(self, endpoint_id: str) -> Any:
-        return (await self.call("POST", f"{ENDPOINTS}/{endpoint_id}/test", ENDPOINT + "/test")).json
-
 
 @pytest.fixture
 async def told(tmp_path: Path) -> AsyncIterator[Told]:
-    sandbox = Sandbox()
-    async with receiving() as receiver, serving(application(sandbox)) as platform_url:
-        client = test_config(tmp_path, platform_url).client
-        origins = (platform_url, receiver.url)
-        allow = AllowList.parse(",".join(each.removeprefix("http://") for each in origins))
-        changes = {"client": replace(client, allow=allow), "deliveries": QUICK}
-        async with running_vault(tmp_path, sandbox=sandbox, platform_url=platform_url, **changes) as vault:
-            yield Told(vault, receiver)
+    async with told_vault(tmp_path) as running:
+        yield running
 
 
 def verify(received: Received, secret: str) -> None:
