@@ -11,13 +11,13 @@ from sqlalchemy import bindparam, case, null, select, update
 
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import DoMany, Operation
+from mediavault.catalog.padding import AT_ONCE, is_among, padded
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import Status
 
 #: Media items that are looked up at once.
-LARGEST_LOOK = 100
+LARGEST_LOOK = AT_ONCE
 
-_IDS = [f"m{position}" for position in range(LARGEST_LOOK)]
 _ORIGIN = select(variants.c.origin_key, variants.c.observed_path).where(
     variants.c.id == bindparam("variant_id"), variants.c.status != Status.REMOVED.value
 )
@@ -27,7 +27,7 @@ _LIVE = (
     .where(
         media.c.org_id == bindparam("org_id"),
         media.c.connection_id == bindparam("connection_id"),
-        media.c.media_id.in_([bindparam(name) for name in _IDS]),
+        is_among(media.c.media_id),
         variants.c.status != Status.REMOVED.value,
     )
 )
@@ -93,8 +93,7 @@ async def live(catalog: Catalog, org_id: str, connection_id: str, media_ids: Seq
     """The live variants of at most LARGEST_LOOK media items."""
     if not media_ids:
         return []
-    padded = [*media_ids, *[media_ids[-1]] * (LARGEST_LOOK - len(media_ids))]
-    values = {"org_id": org_id, "connection_id": connection_id, **dict(zip(_IDS, padded, strict=True))}
+    values = {"org_id": org_id, "connection_id": connection_id, **padded(media_ids)}
     return [LiveOrigin(*row) for row in await catalog.fetch_list(_LIVE, values)]
 
 

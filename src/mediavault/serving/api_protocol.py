@@ -16,11 +16,16 @@ from mediavault.problems import Problem, new_request_id
 from mediavault.serving.deadline import Deadline
 from mediavault.serving.doors import Guarded
 from mediavault.serving.joined_writes import JoinedWrites
-from mediavault.serving.requests import LARGEST_HEAD_BYTES, LARGEST_TARGET_BYTES, MOST_HEADERS, TOO_SLOW
+from mediavault.serving.requests import (
+    LARGEST_HEAD_BYTES,
+    LARGEST_TARGET_BYTES,
+    MALFORMED,
+    MOST_HEADERS,
+    TOO_LONG,
+    TOO_MUCH_HEAD,
+    TOO_SLOW,
+)
 
-_MALFORMED = Problem(400, "BAD_REQUEST", "The request is not well-formed HTTP/1.1")
-_TOO_LONG = Problem(414, "URI_TOO_LONG", "The URL is too long")
-_TOO_MUCH_HEAD = Problem(431, "HEADERS_TOO_LARGE", "The request's headers are too large or too many")
 #: A deadline looks again after so many seconds at most.
 _LOOK_SECONDS = 60
 
@@ -85,7 +90,7 @@ class ApiProtocol(Guarded, HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             pass  # there is no protocol to change to: the request is answered as it is
         except httptools.HttpParserError:
-            self._refuse(self._problem or _MALFORMED)
+            self._refuse(self._problem or MALFORMED)
             return
         if self._arrived is not _Arrived.WHOLE:
             self._await_rest()
@@ -115,11 +120,11 @@ class ApiProtocol(Guarded, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is there."""
         if len(self.url) > LARGEST_TARGET_BYTES:
-            self._problem = _TOO_LONG
+            self._problem = TOO_LONG
             raise _RefusedError
         may_be_large = self._chunk_bytes > LARGEST_HEAD_BYTES or not self._began_now
         if len(self.headers) > MOST_HEADERS or (may_be_large and self._is_head_large()):
-            self._problem = _TOO_MUCH_HEAD
+            self._problem = TOO_MUCH_HEAD
             raise _RefusedError
         self._arrived = _Arrived.BODY_IN_PART
         super().on_headers_complete()
@@ -137,7 +142,7 @@ class ApiProtocol(Guarded, HttpToolsProtocol):
             self._head_bytes = 0 if self._began_now else self._head_bytes + self._chunk_bytes
             self._began_now = False
             if self._head_bytes > LARGEST_HEAD_BYTES:
-                self._refuse(_TOO_MUCH_HEAD)
+                self._refuse(TOO_MUCH_HEAD)
                 return
         if self._timed is not self._arrived:
             self._timed = self._arrived

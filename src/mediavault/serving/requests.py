@@ -18,11 +18,11 @@ MOST_HEADERS = 100
 #: No request to the media host needs a body; what a client sends all the same is read and dropped up to here.
 LARGEST_BODY_BYTES = 64 * 1024
 
-_MALFORMED = Problem(400, "BAD_REQUEST", "The request is not well-formed HTTP/1.1")
+MALFORMED = Problem(400, "BAD_REQUEST", "The request is not well-formed HTTP/1.1")
 _NO_HOST = Problem(400, "BAD_REQUEST", "A request needs one Host header")
 _BAD_TARGET = Problem(400, "BAD_REQUEST", "The request target is not a path of this host")
-_TOO_LONG = Problem(414, "URI_TOO_LONG", "The URL is too long")
-_TOO_MUCH_HEAD = Problem(431, "HEADERS_TOO_LARGE", "The request's headers are too large or too many")
+TOO_LONG = Problem(414, "URI_TOO_LONG", "The URL is too long")
+TOO_MUCH_HEAD = Problem(431, "HEADERS_TOO_LARGE", "The request's headers are too large or too many")
 _TOO_MUCH_BODY = Problem(413, "BODY_TOO_LARGE", "The media host takes no bodies")
 _UNKNOWN_CODING = Problem(501, "NOT_IMPLEMENTED", "The only transfer coding known here is chunked")
 _UNKNOWN_VERSION = Problem(505, "HTTP_VERSION_NOT_SUPPORTED", "The media host speaks HTTP/1.1")
@@ -77,11 +77,11 @@ class RequestReader:
                 self.waiting[-1].keeps = False
             self.ended = True
         except httptools.HttpParserError:
-            self.refuse(_MALFORMED)
+            self.refuse(MALFORMED)
         if self._in_head and not self.began_now:
             self._unfinished_bytes += len(data)
             if self._unfinished_bytes > LARGEST_HEAD_BYTES:
-                self.refuse(_TOO_MUCH_HEAD)
+                self.refuse(TOO_MUCH_HEAD)
 
     def refuse(self, problem: Problem, method: str = "GET") -> None:
         """Answer what is arriving with a problem, and read nothing more."""
@@ -103,7 +103,7 @@ class RequestReader:
         """A part of the request target."""
         self._target += part
         if len(self._target) > LARGEST_TARGET_BYTES:
-            self.refuse(_TOO_LONG)
+            self.refuse(TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header line; those of a trailer are dropped."""
@@ -112,7 +112,7 @@ class RequestReader:
         self._headers.append((name.lower(), value))
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > LARGEST_HEAD_BYTES or len(self._headers) > MOST_HEADERS:
-            self.refuse(_TOO_MUCH_HEAD)
+            self.refuse(TOO_MUCH_HEAD)
 
     def on_headers_complete(self) -> None:
         """The head is there: what can be refused by it is."""
@@ -158,7 +158,7 @@ def _head_problem(headers: list[tuple[bytes, bytes]], version: str) -> Problem |
             hosts += 1
         elif name == b"transfer-encoding":
             if version == "1.0":
-                return _MALFORMED
+                return MALFORMED
             if value.lower() != b"chunked":
                 return _UNKNOWN_CODING
         elif name == b"content-length" and int(value) > LARGEST_BODY_BYTES:
