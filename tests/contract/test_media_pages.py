@@ -1,118 +1,21 @@
 """Pages of media: every order and filter against a plain model of the rows, on both engines."""
 
 import random
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import ClauseElement, Insert, Table, bindparam, insert, text
 
-from fakes.catalog_rows import NOW, Tenant, broken_invariants, rows, tenant
-from mediavault.catalog import items, media_pages, rollups, usage
+from fakes.catalog_rows import NOW, Tenant, broken_invariants, seen, tenant
+from fakes.media_model import COUNT, QUERIES, add_many, expected, fits, generated, model, renumber
+from mediavault.catalog import media_pages, planning, rollups
 from mediavault.catalog.database import Catalog
-from mediavault.catalog.identifiers import new_id
-from mediavault.catalog.operations import DoMany, Operation
-from mediavault.catalog.tables import media, variants
-from mediavault.domain.cursor import read_cursor, write_cursor
+from mediavault.catalog.page_statements import COMMON_TYPE, CONTENT_TYPE, Filter
+from mediavault.domain.cursor import Position, read_cursor, write_cursor
 from mediavault.domain.lifecycle import LIVE, Status
-from mediavault.domain.media import MediaType, Source, overall_type
+from mediavault.domain.media import MediaType
 from mediavault.domain.media_query import MediaQuery, Range, Sort, SortKey
-
-COUNT = 60
-TYPES = {"image/jpeg": "image", "image/png": "image", "video/mp4": "video", "audio/mpeg": "audio"}
-
-
-@dataclass
-class Item:
-    """What a media row and its variants say."""
-
-    row: dict[str, Any]
-    variants: list[dict[str, Any]]
-
-    @property
-    def live(self) -> list[dict[str, Any]]:
-        return [each for each in self.variants if each["status"] != "removed"]
-
-    @property
-    def shown_type(self) -> str:
-        return overall_type([each["content_type"] for each in self.live], MediaType(self.row["type"])).value
-
-    def key(self, key: SortKey) -> Any:
-        """The sort key as the contract defines it, from the variants alone."""
-        if key is SortKey.CREATED_AT:
-            return self.row["created_at"]
-        if key is SortKey.CACHED_AT:
-            return max([each["stored_at"] for each in self.live if each["stored_at"] is not None], default=None)
-        return None if self.shown_type == "image" else self.row["duration"]
-
-
-def add_many(media_rows: list[dict[str, Any]], variant_rows: list[dict[str, Any]]) -> Operation[None]:
-    yield DoMany(_ADD_MEDIA, [dict.fromkeys(media.c.keys()) | each for each in media_rows])
-    yield DoMany(_ADD_VARIANTS, [dict.fromkeys(variants.c.keys()) | each for each in variant_rows])
-    for each in media_rows:
-        yield from rollups.refresh(each["id"])
-    live = sum(each["status"] != "removed" for each in variant_rows)
-    yield from usage.change(variant_rows[0]["connection_id"], live=live)
-
-
-def _whole(table: Table) -> Insert:
-    return insert(table).values({column: bindparam(column.name) for column in table.c})
-
-
-_ADD_MEDIA = _whole(media)
-_ADD_VARIANTS = _whole(variants)
-
-
-def generated(owner: Tenant, random_: random.Random, count: int = COUNT) -> tuple[list[Any], list[Any]]:
-    """Media with few different sort keys, so that ties and missing keys abound. No variant is stored: no blob."""
-    media_rows, variant_rows = [], []
-    tenant_values = {"org_id": owner.org_id, "connection_id": owner.connection_id}
-    for _ in range(count):
-        pk = new_id(NOW + random_.randrange(3))
-        kind = random_.choice(["image", "video", "audio"])
-        duration = None if kind == "image" and random_.random() < 0.5 else random_.choice([None, 0.5, 3.25, 3.25, 60])
-        sources = random_.choice(["vault", "messages", "vault,posts", "messages,stories,vault"])
-        media_rows.append(
-            {
-                **tenant_values,
-                "id": pk,
-                "media_id": pk,
-                "type": kind,
-                "duration": duration,
-                "sources": sources,
-                "created_at": NOW + random_.randrange(5) * 1000,
-                "status_mask": 0,
-                "shown_type": kind,
-                "cached_at": rollups.NONE,
-                "duration_key": rollups.NONE,
-            }
-        )
-        for label in random_.sample(["full", "thumb", "720"], random_.randrange(1, 4)):
-            variant_rows.append(variant_row(tenant_values, pk, label, random_))
-    return media_rows, variant_rows
-
-
-def variant_row(tenant_values: dict[str, str], pk: str, label: str, random_: random.Random) -> dict[str, Any]:
-    numbers = ("size_bytes", "access_count", "last_accessed_at", "origin_expires_at", "run_at", "attempts", "crashes")
-    given = dict.fromkeys((*numbers, "not_before", "fence", "reserved_bytes"), 0)
-    return {
-        **tenant_values,
-        **given,
-        "id": new_id(NOW),
-        "media_pk": pk,
-        "label": label,
-        "status": random_.choice(["edge_only", "edge_only", "pending", "removed"]),
-        "changed_at": NOW,
-        "created_at": NOW,
-        "content_type": random_.choice(list(TYPES)),
-        # The rollup looks at stored_at alone; a variant that is stored would need its blob.
-        "stored_at": random_.choice([None, None, NOW + 1000, NOW + 2000]),
-        "origin_url": b"sealed",
-        "origin_key": "k",
-        "observed_path": "/v2/access/vault/media",
-    }
 
 
 @pytest.fixture
@@ -123,47 +26,6 @@ async def owner(catalog: Catalog) -> Tenant:
     for each in (made, await made.connection("2")):
         await catalog.run(add_many, *generated(each, random_))
     return made
-
-
-async def model(owner: Tenant) -> list[Item]:
-    found = await rows(owner.catalog, "variants", connection_id=owner.connection_id)
-    return [
-        Item(row, [each for each in found if each["media_pk"] == row["id"]])
-        for row in await rows(owner.catalog, "media", connection_id=owner.connection_id)
-    ]
-
-
-def expected(items: list[Item], query: MediaQuery) -> list[str]:
-    """The contract in plain Python: those that fit, by key then id, those without a key last."""
-    fitting = [item for item in items if item.live and fits(item, query)]
-    sign = -1 if query.sort.descends else 1
-
-    def place(item: Item) -> tuple[bool, float, int]:
-        key = item.key(query.sort.key)
-        return (key is None, 0 if key is None else sign * key, sign * int(item.row["id"], 16))
-
-    return [item.row["id"] for item in sorted(fitting, key=place)]
-
-
-def fits(item: Item, query: MediaQuery) -> bool:
-    ranges = (
-        (SortKey.CREATED_AT, query.created_at),
-        (SortKey.CACHED_AT, query.cached_at),
-        (SortKey.DURATION, query.duration),
-    )
-    return (
-        (query.status is None or query.status in {each["status"] for each in item.live})
-        and (query.type is None or item.shown_type == query.type)
-        and (query.content_type is None or query.content_type in {each["content_type"] for each in item.live})
-        and (query.source is None or query.source in item.row["sources"].split(","))
-        and all(inside(item.key(key), bounds) for key, bounds in ranges)
-    )
-
-
-def inside(value: float | None, bounds: Range) -> bool:
-    if not bounds.is_bounded:
-        return True
-    return value is not None and (bounds.low or 0) <= value <= (bounds.high if bounds.high is not None else 2**53)
 
 
 async def walk(
@@ -186,34 +48,6 @@ async def walk(
             await between(number)
 
 
-QUERIES: list[MediaQuery] = [
-    MediaQuery(),
-    *(MediaQuery(status=status) for status in Status),
-    *(MediaQuery(type=media_type) for media_type in MediaType),
-    *(MediaQuery(content_type=content_type) for content_type in (*TYPES, "IMAGE/JPEG", "image/jpe%", "none/such")),
-    *(MediaQuery(source=source) for source in Source),
-    MediaQuery(duration=Range(low=3.25)),
-    MediaQuery(duration=Range(high=3.25)),
-    MediaQuery(duration=Range(0, 0.5)),
-    MediaQuery(duration=Range(60, 1)),
-    MediaQuery(created_at=Range(low=NOW + 1000, high=NOW + 3000)),
-    MediaQuery(created_at=Range(high=NOW + 1000)),
-    MediaQuery(created_at=Range(high=-1)),
-    MediaQuery(cached_at=Range(low=NOW + 2000)),
-    MediaQuery(cached_at=Range(high=NOW + 1000)),
-    MediaQuery(cached_at=Range(low=-(10**15), high=10**15)),
-    MediaQuery(cached_at=Range(high=-1)),
-    MediaQuery(status=Status.PENDING, type=MediaType.VIDEO, duration=Range(low=1), cached_at=Range(low=0)),
-    *(
-        MediaQuery(content_type=content_type, type=media_type)
-        for content_type in (*TYPES, "Video/mp4", "video", "audio/")
-        for media_type in MediaType
-    ),
-    *(MediaQuery(status=status, type=MediaType.AUDIO, duration=Range(low=1)) for status in Status),
-    MediaQuery(content_type="image/png", source=Source.VAULT, created_at=Range(low=NOW + 1000)),
-]
-
-
 async def test_every_order_and_filter_gives_what_the_contract_says(owner):
     items = await model(owner)
     seen_lengths = set()
@@ -225,6 +59,86 @@ async def test_every_order_and_filter_gives_what_the_contract_says(owner):
             seen_lengths.add(len(wanted))
     assert len(seen_lengths) > 10
     assert max(seen_lengths) == sum(bool(item.live) for item in items) > 50
+
+
+async def read_by(owner: Tenant, query: MediaQuery, by: Filter | None) -> list[str]:
+    """Every page, read from that index whatever the race says."""
+    values = {"org_id": owner.org_id, "connection_id": owner.connection_id, **media_pages._filter_values(query)}
+    first = replace(await media_pages._shape(owner.catalog, query, values | {"wanted": 5}), gathered=by)
+    found = []
+    for keyed in (True, False) if media_pages._has_keyless(query) else (True,):
+        position = None
+        while rows := await media_pages._part(owner.catalog, replace(first, keyed=keyed), values, 5, position):
+            found += [row[0] for row in rows]
+            position = Position(rows[-1][1] if keyed else None, rows[-1][0])
+    return found
+
+
+async def test_pages_are_the_same_whichever_index_they_are_read_from(owner):
+    items, ways = await model(owner), set()
+    for query in QUERIES:
+        if query.status is Status.REMOVED or not media_pages._types(query):
+            continue
+        for sort in (Sort.CREATED_AT_ASC, Sort.CACHED_AT_DESC, Sort.DURATION_ASC):
+            asked = replace(query, sort=sort)
+            narrowing: list[Filter | None] = [None]
+            narrowing += [key for key in SortKey if key != sort.key and media_pages._range_of(asked, key).is_bounded]
+            if asked.content_type not in {None, COMMON_TYPE}:
+                narrowing.append(CONTENT_TYPE)
+            for by in narrowing:
+                assert await read_by(owner, asked, by) == expected(items, asked), (asked, by)
+                ways.add((sort.key, by))
+    assert len(ways) == 3 * len([None, *SortKey, CONTENT_TYPE]) - len(SortKey)
+
+
+async def way(owner: Tenant, query: MediaQuery) -> Filter | None:
+    """What the race says."""
+    values = {"org_id": owner.org_id, "connection_id": owner.connection_id, "wanted": query.limit + 1}
+    shape = await media_pages._shape(owner.catalog, query, values | media_pages._filter_values(query))
+    return shape.gathered
+
+
+async def test_a_range_is_walked_to_where_its_order_meets_it_soon_and_gathered_where_not(owner, monkeypatch):
+    monkeypatch.setattr(planning, "START", 8)
+    ids = [item.row["id"] for item in sorted(await model(owner), key=lambda item: item.row["created_at"]) if item.live]
+    rows_of = {"created_at": ids, "cached_at": ids}  # both grow along the ids
+    for column, in_order in rows_of.items():
+        await owner.catalog.run(renumber, column, in_order)
+    count = len(ids)
+    assert count > 40
+    everywhere, last, first = Range(low=0), Range(low=count - 12), Range(high=11)
+    for sort in (Sort.CREATED_AT_ASC, Sort.CREATED_AT_DESC):
+        query = MediaQuery(sort=sort, limit=3)
+        assert await way(owner, query) is None
+        assert await way(owner, replace(query, cached_at=everywhere)) is None
+        assert await way(owner, replace(query, cached_at=last)) is SortKey.CACHED_AT
+        assert await way(owner, replace(query, cached_at=first)) is SortKey.CACHED_AT
+        assert await way(owner, replace(query, cached_at=last, status=Status.PENDING)) is None
+
+
+async def test_a_content_type_that_few_media_have_is_gathered(owner, monkeypatch):
+    having = sum(fits(item, MediaQuery(content_type="audio/mpeg")) for item in await model(owner))
+    for most, expected_way in ((COUNT * 3, CONTENT_TYPE), (having // 2, None)):
+        monkeypatch.setattr(media_pages, "_RARE", most)
+        assert await way(owner, MediaQuery(content_type="audio/mpeg")) == expected_way
+        assert await way(owner, MediaQuery(content_type=COMMON_TYPE)) is None
+
+
+async def test_what_is_stored_is_listed_in_every_order(catalog):
+    """It is found by when it was cached: whatever is stored has been."""
+    made = await tenant(catalog)
+    await made.observe(*(seen(str(number)) for number in range(200, 220)))
+    for number in range(3):
+        await made.store(f"picture {number}", media_id=str(number), now=NOW + number)
+    items = await model(made)
+    for sort in Sort:
+        query = MediaQuery(sort=sort, status=Status.STORED)
+        wanted = expected(items, query)
+        assert len(wanted) == 3
+        assert await walk(made, query, limits=2) == wanted
+        assert await walk(made, replace(query, cached_at=Range(high=NOW + 1)), limits=2) == expected(
+            items, replace(query, cached_at=Range(high=NOW + 1))
+        )
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])
@@ -271,49 +185,6 @@ async def test_an_item_with_everything_removed_is_gone_and_comes_back_where_it_w
     ids = await walk(owner, MediaQuery())
     await owner.remove(ids[10])
     assert await walk(owner, MediaQuery()) == ids[:10] + ids[11:]
-
-
-async def plan_of(catalog: Any, statement: ClauseElement) -> str:
-    """What SQLite means to do; PostgreSQL's plan depends on its statistics: `benchmarks/pages.py` measures it."""
-    sql = catalog._compile(statement).sql
-    return " ".join(row[3] for row in await catalog.fetch_list(text("EXPLAIN QUERY PLAN " + sql.replace("?", "1")), {}))
-
-
-@pytest.fixture
-def on_sqlite(database_url: str) -> None:
-    if not database_url.startswith("sqlite"):
-        pytest.skip("the plan of PostgreSQL depends on its statistics: benchmarks/pages.py measures it")
-
-
-@pytest.mark.usefixtures("on_sqlite")
-@pytest.mark.parametrize("status", [None, Status.STORED, Status.PENDING, Status.STORING])
-@pytest.mark.parametrize("goes_on", [False, True])
-async def test_sqlite_reads_every_page_from_the_orders_own_index(catalog, goes_on, status):
-    plans = []
-    for sort in Sort:
-        for keyed in (True, False) if sort.key is not SortKey.CREATED_AT else (True,):
-            others = frozenset(SortKey) - {sort.key}
-            for by_content_type in (False, True):
-                shape = media_pages._Shape(sort, keyed, goes_on, status, others, by_content_type, by_content_type)
-                plan = await plan_of(catalog, media_pages._statement(shape))
-                key = media_pages._COLUMN[sort.key].name
-                if status in {None, Status.STORED}:
-                    assert plan.count(f"SEARCH media USING INDEX ix_media_by_{key} (connection_id=?") == 1, plan
-                    assert "TEMP B-TREE" not in plan
-                else:
-                    stretch = f"SEARCH media USING INDEX ix_media_waiting_{key} (connection_id=? AND status_mask=?"
-                    assert plan.count(stretch) == plan.count("SEARCH media") == 8, plan
-                    merged = len(re.findall(r"SCAN anon_[1-8] USE TEMP B-TREE", plan))  # a page of each, no more
-                    assert plan.count("TEMP B-TREE") == merged == 8, plan
-                plans.append(plan)
-    assert len(plans) == 20
-
-
-@pytest.mark.usefixtures("on_sqlite")
-async def test_sqlite_looks_up_the_items_of_a_page_by_their_keys(catalog):
-    """It once read every media item of the connection for each page."""
-    plan = await plan_of(catalog, items._ROWS)
-    assert "SEARCH media USING INDEX sqlite_autoindex_media_1 (id=?)" in plan, plan
 
 
 async def test_a_content_type_that_the_shown_type_excludes_is_on_no_page(owner):

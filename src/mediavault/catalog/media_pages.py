@@ -7,63 +7,34 @@ range, and of two bounds for one end a planner may take the wide one.
 A status is a bit of a mask. A page of what is pending or storing is merged from a page of each mask that has the bit,
 which is a stretch of one index in the sort's order: so the few that are being stored are found among very many that
 are not. Other statuses are looked for along the sort's index.
+
+Ranges over other keys than the sort's, and content types, may be read from indexes of their own (`planning.py`).
 """
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    CompoundSelect,
-    Select,
-    String,
-    bindparam,
-    exists,
-    literal_column,
-    select,
-    tuple_,
-    union_all,
-)
-from sqlalchemy import cast as sql_cast
-
+from mediavault.catalog import page_statements
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Row
-from mediavault.catalog.planning import Unindexed
-from mediavault.catalog.rollups import ANY_STATUS, NONE, STATUS_BITS
-from mediavault.catalog.tables import media, variants
+from mediavault.catalog.page_statements import COMMON_TYPE, CONTENT_TYPE, WAITING, Filter, Shape
+from mediavault.catalog.planning import gathered
+from mediavault.catalog.rollups import NONE
 from mediavault.domain.cursor import Position
 from mediavault.domain.lifecycle import Status
 from mediavault.domain.media import MediaType
-from mediavault.domain.media_query import MediaQuery, Range, Sort, SortKey
+from mediavault.domain.media_query import MediaQuery, Range, SortKey
 
-S = TypeVar("S", Select[Any], CompoundSelect[Any])
-
-_COLUMN = {
-    SortKey.CREATED_AT: media.c.created_at,
-    SortKey.CACHED_AT: media.c.cached_at,
-    SortKey.DURATION: media.c.duration_key,
-}
 #: No sort key is larger: times in Unix milliseconds, seconds of duration.
 _LARGEST = 2**53
 _TYPES = tuple(media_type.value for media_type in MediaType)
-#: Statuses that few media have at a time, with indexes of their own.
-_WAITING = (Status.PENDING, Status.STORING)
 #: What a media item may be shown as that has a variant of that family (`domain/media.overall_type`); else anything.
 _SHOWN_AS = {"video": ("video",), "audio": ("video", "audio")}
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What decides a statement's text. There are few: statements are compiled once and kept."""
-
-    sort: Sort
-    keyed: bool  #: the part of the media that have the sort key, or the part of those that have none
-    goes_on: bool  #: after a position
-    status: Status | None
-    bounded: frozenset[SortKey]  #: ranges over other columns than the sort's
-    by_content_type: bool
-    by_source: bool
+#: What a look into a media item's row or its variants costs, in entries of an index.
+_LOOK = 10
+#: Media of a content type are gathered up to so many, as each needs looks into two tables; more are met by any walk,
+#: unless they all lie together.
+_RARE = 2000
 
 
 async def page(
@@ -72,14 +43,15 @@ async def page(
     """The rows' ids of a page in its order, and where the next one goes on; None after the last."""
     if query.status is Status.REMOVED or not _types(query):
         return [], None  # what is removed is never listed; nothing that has a video is shown as an image
-    values = {"org_id": org_id, "connection_id": connection_id, **_filter_values(query)}
     wanted = query.limit + 1
+    values = {"org_id": org_id, "connection_id": connection_id, "wanted": wanted, **_filter_values(query)}
+    shape = await _shape(catalog, query, values)
     rows: list[Row] = []
     if position is None or position.key is not None:
-        rows += await _part(catalog, query, values, wanted, position, keyed=True)
+        rows += await _part(catalog, shape, values, wanted, position)
     if len(rows) < wanted and _has_keyless(query):
         goes_on = position if position is not None and position.key is None else None
-        rows += await _part(catalog, query, values, wanted - len(rows), goes_on, keyed=False)
+        rows += await _part(catalog, replace(shape, keyed=False), values, wanted - len(rows), goes_on)
     ids = [row[0] for row in rows[: query.limit]]
     if len(rows) < wanted:
         return ids, None
@@ -93,28 +65,58 @@ def _has_keyless(query: MediaQuery) -> bool:
 
 
 def _range_of(query: MediaQuery, key: SortKey) -> Range:
+    cached_at = query.cached_at
+    if query.status is Status.STORED and not cached_at.is_bounded:
+        cached_at = Range(low=0)  # whatever is stored has been cached: so the few that are stored are found by that
     return {
         SortKey.CREATED_AT: query.created_at,
-        SortKey.CACHED_AT: query.cached_at,
+        SortKey.CACHED_AT: cached_at,
         SortKey.DURATION: query.duration,
     }[key]
 
 
 async def _part(
-    catalog: Catalog, query: MediaQuery, values: dict[str, Any], at_most: int, position: Position | None, *, keyed: bool
+    catalog: Catalog, shape: Shape, values: dict[str, Any], at_most: int, position: Position | None
 ) -> list[Row]:
-    shape = _Shape(
+    values = values | {"at_most": at_most}
+    if position is not None:
+        shape = replace(shape, goes_on=True)
+        values |= {"after_key": position.key, "after_id": position.id}
+    return list(await catalog.fetch_list(page_statements.page(shape), values))
+
+
+async def _shape(catalog: Catalog, query: MediaQuery, values: dict[str, Any]) -> Shape:
+    """Of the question's first page, with the index that all of its pages are read from."""
+    sorts_by = query.sort.key
+    shape = Shape(
         sort=query.sort,
-        keyed=keyed,
-        goes_on=position is not None,
+        keyed=True,
+        goes_on=False,
         status=query.status,
-        bounded=frozenset(key for key in SortKey if key is not query.sort.key and _range_of(query, key).is_bounded),
+        bounded=frozenset(key for key in SortKey if key is not sorts_by and _range_of(query, key).is_bounded),
         by_content_type=query.content_type is not None,
         by_source=query.source is not None,
     )
-    if position is not None:
-        values = values | {"after_key": position.key, "after_id": position.id}
-    return list(await catalog.fetch_list(_statement(shape), values | {"at_most": at_most}))
+
+    async def passed(by: Filter, up_to: int, *, keyed: bool = True) -> int:
+        statement = page_statements.passed(by, keyed=keyed)
+        return int((await catalog.fetch_list(statement, values | {"at_most": up_to}))[0][0])
+
+    async def is_walked(looked_at: int) -> bool:
+        for keyed in (True, False) if _has_keyless(query) else (True,):
+            statement = page_statements.ends(sorts_by, shape.bounded, keyed=keyed)
+            seen = (await catalog.fetch_list(statement, values | {"looked_at": looked_at}))[0]
+            if min(seen) < values["wanted"] and await passed(sorts_by, looked_at, keyed=keyed) == looked_at:
+                return False
+        return True
+
+    if query.content_type not in {None, COMMON_TYPE} and await passed(CONTENT_TYPE, _RARE + 1) <= _RARE:
+        return replace(shape, gathered=CONTENT_TYPE)
+    if query.status in WAITING:
+        return shape  # an index of its own leaves few to walk
+    looks_into_rows = shape.status or shape.by_content_type or shape.by_source
+    by = await gathered(sorted(shape.bounded), passed, is_walked, _LOOK if looks_into_rows else 1)
+    return replace(shape, gathered=by)
 
 
 def _filter_values(query: MediaQuery) -> dict[str, Any]:
@@ -142,71 +144,3 @@ def _ends(bounds: Range) -> tuple[int | float, int | float]:
     low = 0 if bounds.low is None else bounds.low
     high = _LARGEST if bounds.high is None else bounds.high
     return min(max(low, 0), _LARGEST), max(min(high, _LARGEST), NONE)
-
-
-@cache
-def _statement(shape: _Shape) -> Select[Any] | CompoundSelect[Any]:
-    if shape.status is None or shape.status not in _WAITING:
-        wanted = ANY_STATUS if shape.status is None else STATUS_BITS[shape.status]
-        return _ordered(_found(shape, media.c.status_mask != literal_column("0"), _has(wanted)), shape)
-    bit = STATUS_BITS[shape.status]
-    waiting = _has(sum(STATUS_BITS[status] for status in _WAITING))
-    masks = [media.c.status_mask == literal_column(str(mask)) for mask in range(1, ANY_STATUS + 1) if mask & bit]
-    # Each stretch ordered and limited by itself: PostgreSQL would else read all of them, and sort.
-    stretches = [_ordered(_found(shape, waiting, mask), shape).subquery() for mask in masks]
-    return _ordered(union_all(*(select(*stretch.c) for stretch in stretches)), shape)
-
-
-def _has(bits: int) -> ColumnElement[bool]:
-    """In the partial indexes' own words: a parameter would not match them."""
-    return media.c.status_mask.bitwise_and(literal_column(str(bits))) != literal_column("0")
-
-
-def _found(shape: _Shape, *masked: ColumnElement[bool]) -> Select[Any]:
-    column = _COLUMN[shape.sort.key]
-    return select(media.c.id, column).where(*masked, *_filters(shape), *_place(shape, column))
-
-
-def _ordered(found: S, shape: _Shape) -> S:
-    id_, key = found.selected_columns
-    order = (key.desc(), id_.desc()) if shape.sort.descends else (key.asc(), id_.asc())
-    return found.order_by(*order).limit(bindparam("at_most"))
-
-
-def _place(shape: _Shape, column: Any) -> list[ColumnElement[bool]]:
-    """Where in the sort's index the page begins and how far it may go."""
-    after_id = bindparam("after_id", type_=media.c.id.type)
-    descends = shape.sort.descends
-    if not shape.keyed:
-        beyond = media.c.id < after_id if descends else media.c.id > after_id
-        return [column == literal_column(str(NONE)), *([beyond] if shape.goes_on else [])]
-    low = column >= bindparam(f"{shape.sort.key.value}_low", type_=column.type)
-    high = column <= bindparam(f"{shape.sort.key.value}_high", type_=column.type)
-    if not shape.goes_on:
-        return [low, high]
-    here, there = tuple_(column, media.c.id), tuple_(bindparam("after_key", type_=column.type), after_id)
-    return [here < there, low] if descends else [here > there, high]
-
-
-def _filters(shape: _Shape) -> list[ColumnElement[bool]]:
-    filters = [
-        media.c.org_id == bindparam("org_id"),
-        media.c.connection_id == bindparam("connection_id"),
-        media.c.shown_type.in_([bindparam(f"type_{number}") for number in "abc"]),
-    ]
-    for key in sorted(shape.bounded):
-        column = _COLUMN[key]
-        low, high = (bindparam(f"{key.value}_{end}", type_=column.type) for end in ("low", "high"))
-        filters.append(Unindexed(column).between(low, high))
-    if shape.by_content_type:
-        filters.append(
-            exists().where(
-                variants.c.media_pk == media.c.id,
-                variants.c.status != Status.REMOVED.value,
-                variants.c.content_type == bindparam("content_type"),
-            )
-        )
-    if shape.by_source:
-        among: ColumnElement[str] = literal_column("','") + media.c.sources + literal_column("','")
-        filters.append(sql_cast(among, String).like(bindparam("source")))
-    return filters

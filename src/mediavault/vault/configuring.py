@@ -1,7 +1,7 @@
 """Settings: read from where they are stored, folded, and what the bodies that change them mean."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -20,44 +20,24 @@ from mediavault.domain.settings import (
 _overrides = msgspec.json.Decoder(SettingsOverrides)
 _organisation = msgspec.json.Decoder(OrganisationSettings)
 
+_body = partial(msgspec.defstruct, frozen=True, rename="camel", forbid_unknown_fields=True, module=__name__)
+
 #: The body of `PATCH /v2/account/connections/{id}/settings`: `{"vaultPlus": {"enabled"?, "settings"?: {...} | null}}`.
-ConnectionVaultPlus = msgspec.defstruct(
+ConnectionVaultPlus = _body(
     "ConnectionVaultPlus",
     [("enabled", bool | UnsetType, UNSET), ("settings", SettingsOverrides | None | UnsetType, UNSET)],
-    frozen=True,
-    rename="camel",
-    forbid_unknown_fields=True,
-    module=__name__,
 )
+ConnectionPatch = _body("ConnectionPatch", [("vault_plus", ConnectionVaultPlus, ConnectionVaultPlus())])
 #: The body of `PATCH /v2/account/settings`.
-OrganisationVaultPlus = msgspec.defstruct(
+OrganisationVaultPlus = _body(
     "OrganisationVaultPlus",
     [
         ("auto_enable_for_new_connections", bool | UnsetType, UNSET),
         ("apply_to_existing_connections", bool, False),
         ("default_settings", SettingsOverrides, SettingsOverrides()),
     ],
-    frozen=True,
-    rename="camel",
-    forbid_unknown_fields=True,
-    module=__name__,
 )
-ConnectionPatch = msgspec.defstruct(
-    "ConnectionPatch",
-    [("vault_plus", ConnectionVaultPlus, ConnectionVaultPlus())],
-    frozen=True,
-    rename="camel",
-    forbid_unknown_fields=True,
-    module=__name__,
-)
-OrganisationPatch = msgspec.defstruct(
-    "OrganisationPatch",
-    [("vault_plus", OrganisationVaultPlus, OrganisationVaultPlus())],
-    frozen=True,
-    rename="camel",
-    forbid_unknown_fields=True,
-    module=__name__,
-)
+OrganisationPatch = _body("OrganisationPatch", [("vault_plus", OrganisationVaultPlus, OrganisationVaultPlus())])
 
 
 @lru_cache(maxsize=1024)

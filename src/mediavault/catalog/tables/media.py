@@ -51,8 +51,18 @@ media = Table(
     UniqueConstraint("connection_id", "media_id"),
     one_of("type", MediaType),
 )
-for _key in ("created_at", "cached_at", "duration_key"):
-    partial_index(f"ix_media_by_{_key}", "status_mask <> 0", media.c.connection_id, media.c[_key], media.c.id)
+_SORT_KEYS = ("created_at", "cached_at", "duration_key")
+for _key in _SORT_KEYS:
+    # After the order come the other keys and the type: what a page leaves out is left out without a look at its row.
+    partial_index(
+        f"ix_media_by_{_key}",
+        "status_mask <> 0",
+        media.c.connection_id,
+        media.c[_key],
+        media.c.id,
+        *(media.c[other] for other in _SORT_KEYS if other != _key),
+        media.c.shown_type,
+    )
     # For pages of what is pending or storing (`catalog/rollups.STATUS_BITS`): few, and few pages to write.
     partial_index(
         f"ix_media_waiting_{_key}",
@@ -117,6 +127,14 @@ partial_index(
     variants.c.origin_expires_at,
     variants.c.id,
     variants.c.run_at,
+)
+# For pages of a content type that few media have; most have a JPEG, which any order finds soon (`page_statements.py`).
+partial_index(
+    "ix_variants_content_type",
+    "status <> 'removed' AND content_type <> 'image/jpeg'",
+    variants.c.connection_id,
+    variants.c.content_type,
+    variants.c.media_pk,
 )
 partial_index("ix_variants_derived", "derived_from IS NOT NULL", variants.c.derived_from)
 partial_index("ix_variants_storing", "status = 'storing'", variants.c.connection_id, variants.c.lease_expires_at)
