@@ -17,7 +17,7 @@ from mediavault.errors import OriginUnavailable
 from mediavault.serving.protocol import MediaProtocol, Patience
 from mediavault.serving.requests import Request
 from mediavault.serving.responses import UNKNOWN_END, Body, Response, json_response
-from mediavault.serving.sources import FileSource
+from mediavault.serving.sources import FileSource, Streamed
 
 HOST = b"Host: x\r\n"
 GET = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -37,7 +37,7 @@ def get(path: bytes) -> bytes:
     return b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n"
 
 
-class Chunks:
+class Chunks(Streamed):
     """A source from elsewhere, which may fail, end early, or never go on."""
 
     def __init__(self, chunks: list[bytes], error: Exception | None = None, gate: asyncio.Event | None = None) -> None:
@@ -75,8 +75,6 @@ class Host:
                 return self._file(Path(os.devnull), 0)
             case "/shrunk":
                 return self._file(self.large, LARGE_BYTES + 5)
-            case "/shrunk-small":
-                return self._file(Path(__file__), Path(__file__).stat().st_size + 1, length=60_000)
             case "/waits":
                 return self._wait
             case "/fails":
@@ -95,11 +93,10 @@ class Host:
                 return self._raise
         return json_response(200, request.path.encode())
 
-    def _file(self, path: Path, size: int, length: int | None = None) -> Response:
+    def _file(self, path: Path, size: int) -> Response:
         source = FileSource(BlobFile(os.open(path, os.O_RDONLY), size), Representation('"x"', size, "image/jpeg"))
         self.sources.append(source)
-        length = size if length is None else length
-        return Response(200, (("content-length", str(length)),), body=Body(source, ((b"", Slice(0, length)),)))
+        return Response(200, (("content-length", str(size)),), body=Body(source, ((b"", Slice(0, size)),)))
 
     def _streamed(self, source: Chunks, length: int) -> Response:
         self.sources.append(source)

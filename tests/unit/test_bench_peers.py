@@ -18,6 +18,7 @@ from mediavault.bench.load import Target, body_length
 from mediavault.bench.machine import facts
 from mediavault.bench.nginx import Setting, configuration, signed
 from mediavault.bench.processes import Cores, child
+from mediavault.bench.waking import kept_awake
 from mediavault.errors import VaultError
 
 TARGET = Target("127.0.0.1", 81, "/v2/token")
@@ -211,6 +212,14 @@ def test_a_process_that_ends_at_once_is_told_with_its_last_words(tmp_path):
         pytest.raises(VaultError, match="thing ended with status 1: no room at all"),
     ):
         process.ready()
+
+
+def test_the_load_s_core_is_kept_awake_by_what_runs_only_when_nothing_else_would(tmp_path):
+    core = max(os.sched_getaffinity(0))
+    with kept_awake(core, tmp_path) as spinning:
+        assert os.sched_getscheduler(spinning) == os.SCHED_IDLE
+        assert os.sched_getaffinity(spinning) == {core}
+    assert not living(spinning)
 
 
 def test_a_process_that_will_not_go_is_killed(tmp_path, monkeypatch):

@@ -25,11 +25,12 @@ class Case:
     group: Group
     measures: tuple[Measure, ...]
     peer: str = "nginx"
+    load_sleeps: bool = False  #: the load's core is left to sleep, whatever the plan says
 
     @property
     def needs_wrk(self) -> bool:
         """Whether its answers are so small that the generator must be the quickest there is."""
-        return self.name in {"hot-32k", "not-modified", "item"}
+        return self.name in {"hot-32k", "not-modified", "not-modified-asleep", "item"}
 
     @property
     def is_hot(self) -> bool:
@@ -62,6 +63,12 @@ CASES = {
         Case("hot-100m", GROUPS["hot-100m"], _rate("hot 100 MB", "MB/s", 0.9)),
         Case("ranges", GROUPS["hot-100m"], _rate("1 MB ranges of 100 MB", "MB/s", 1.0)),
         Case("not-modified", GROUPS["hot-1m"], _rate("304, If-None-Match", "requests/s", 0.25)),
+        Case(
+            "not-modified-asleep",
+            GROUPS["hot-1m"],
+            _rate("304, the load's core left to sleep", "requests/s", 0.25),
+            load_sleeps=True,
+        ),
         Case("head", GROUPS["hot-1m"], _rate("HEAD", "requests/s", 0.25)),
         Case("item", GROUPS["item"], _rate("item JSON, 3 variants", "requests/s", 0.55), peer="constant"),
         Case("herd", GROUPS["herd"], _HERD),
@@ -82,18 +89,19 @@ class Plan:
     cold_objects: int = 200  #: distinct ones, each time
     readers: int = 500
     reader_seconds: float = 8.0
+    keep_load_awake: bool = True
 
     def cold_count(self, case: Case) -> int:
         """How many objects each contender fetches in all rounds; one more is fetched to check its bytes."""
         return self.rounds * (self.cold_objects if case.name == "cold-1m" else 1) + 1
 
 
-def plan(only: list[str], *, quick: bool, rounds: int | None) -> Plan:
+def plan(only: list[str], *, quick: bool, rounds: int | None, keep_load_awake: bool = True) -> Plan:
     """Of what was asked for. Raises InvalidRequest."""
     unknown = [name for name in only if name not in CASES]
     if unknown:
         raise InvalidRequest(f"there is no case {unknown[0]!r}: take {', '.join(CASES)}")
     chosen = tuple(case for name, case in CASES.items() if not only or name in only)
     if quick:
-        return Plan(chosen, rounds or 2, seconds=0.5, cold_objects=80, reader_seconds=3.0)
-    return Plan(chosen, rounds or 5)
+        return Plan(chosen, rounds or 2, 0.5, 80, reader_seconds=3.0, keep_load_awake=keep_load_awake)
+    return Plan(chosen, rounds or 5, keep_load_awake=keep_load_awake)

@@ -31,6 +31,13 @@ _READING = """\
   cache lock that waits takes no CPU). Times and memory are what they are.
 - Each round measures both, one after the other. A ratio is that of one round's pair; the table has the median and the
   extremes. Ratios travel between machines better than figures do.
+- **The load's core does not sleep** while a case is measured, for both alike: a process of the kernel's idle class
+  spins there and runs only when nothing else would, so it takes no time from the load. An answer wakes the client that
+  waits for it; waking a core that sleeps costs the *sender* an interrupt, in a virtual machine a call of the
+  hypervisor, up to several times what a 304 costs. nginx is quick enough to keep wrk awake by itself and is never
+  charged; a slower server is charged for each answer. The row that says so leaves the core to sleep;
+  `--no-keep-load-awake` does for all.
+- Where the time of a 304 and of a hot 32 KB goes: [hot paths](benchmarks-hot-paths.md).
 - 32 KB, 1 MB and 100 MB objects are 2¹⁵, 2²⁰ and 100 · 2²⁰ bytes; MB/s are 10⁶ bytes a second.
 
 ## What runs

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from mediavault.bench.nginx import Nginx
 from mediavault.bench.objects import MB, Group
 from mediavault.bench.processes import Cores, child, interruptible, on_core
 from mediavault.bench.vault import Vault
+from mediavault.bench.waking import kept_awake
 from mediavault.errors import VaultError
 
 
@@ -62,7 +63,11 @@ def run(plan: Plan, constant_command: Sequence[str], tell: Tell) -> Report:
         _raise_file_limit()
         sides = _Sides(plan, folder, cores, programs, list(constant_command))
         bench = stack.enter_context(sides.running(tell))
-        rows = [row for case in plan.cases for row in _rows(bench, case, sides.of(case), tell)]
+        rows = []
+        for case in plan.cases:
+            is_awake = plan.keep_load_awake and not case.load_sleeps and cores.load != cores.server
+            with kept_awake(cores.load, folder) if is_awake else nullcontext():
+                rows += _rows(bench, case, sides.of(case), tell)
         tell.doing("tidying up")
     return Report(facts, tuple(rows))
 

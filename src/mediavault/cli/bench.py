@@ -11,12 +11,19 @@ from mediavault.cli.answers import command, show_json
 from mediavault.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from mediavault.bench.cases import Plan
     from mediavault.bench.running import Report
 
 _LINE_SECONDS = 10
 
 Only = Annotated[list[str] | None, typer.Option(help="Measure this case, and no others; can be repeated.")]
 Rounds = Annotated[int | None, typer.Option(min=1, max=100, help="Rounds of each case (5; quick 2).")]
+Awake = Annotated[
+    bool,
+    typer.Option(
+        help="Let an idle-class process keep the load's core from sleeping: waking it is no work of a server."
+    ),
+]
 Write = Annotated[
     Path | None, typer.Option(dir_okay=False, help="Write this Markdown page, and a picture beside it as .svg.")
 ]
@@ -28,6 +35,7 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="A run of a minute, with wide spreads.")] = False,
     only: Only = None,
     rounds: Rounds = None,
+    keep_load_awake: Awake = True,
     write: Write = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document with every round; errors too.")] = False,
 ) -> None:
@@ -39,13 +47,13 @@ def bench(
     from mediavault.bench.running import run
 
     peer = [sys.executable, "-m", "mediavault.cli.bench_constant"]
-    chosen = plan(only or [], quick=quick, rounds=rounds)
+    chosen = plan(only or [], quick=quick, rounds=rounds, keep_load_awake=keep_load_awake)
     if write is not None and (write.suffix != ".md" or not write.parent.is_dir()):
         raise InvalidRequest(f"{write} cannot be the page: a file that ends in .md, in a folder that is there")
     with _Progress() as progress:
         report = run(chosen, peer, progress)
     if write is not None:
-        _write(report, write, _command_line(quick=quick, only=only, rounds=rounds, write=write))
+        _write(report, write, _command_line(chosen, quick=quick, only=only, rounds=rounds, write=write))
     if as_json:
         from mediavault.bench.report import document
 
@@ -56,12 +64,13 @@ def bench(
         print(table(report.rows))
 
 
-def _command_line(*, quick: bool, only: list[str] | None, rounds: int | None, write: Path) -> str:
+def _command_line(chosen: "Plan", *, quick: bool, only: list[str] | None, rounds: int | None, write: Path) -> str:
     """What gives the same page again."""
     words = ["mediavault bench"]
     words += ["--quick"] if quick else []
     words += [f"--only {case}" for case in only or []]
     words += [f"--rounds {rounds}"] if rounds is not None else []
+    words += [] if chosen.keep_load_awake else ["--no-keep-load-awake"]
     return " ".join([*words, f"--write {write.name if write.is_absolute() else write}"])
 
 

@@ -108,7 +108,7 @@ def _holds_unchanged(headers: Mapping[str, str], etag: str | None, last_modified
         if wanted.strip(" \t") == "*":
             return etag is not None or last_modified_at is not None
         return etag is not None and any(_matches_strongly(tag, etag) for tag in entity_tags(wanted))
-    since = parse_date(headers.get("if-unmodified-since", ""))
+    since = _date_of(headers.get("if-unmodified-since"))
     return since is None or last_modified_at is None or last_modified_at <= since
 
 
@@ -120,8 +120,12 @@ def _is_news(method: str, headers: Mapping[str, str], etag: str | None, last_mod
         return etag is None or not any(_matches_weakly(tag, etag) for tag in entity_tags(known))
     if method not in ("GET", "HEAD"):
         return True
-    since = parse_date(headers.get("if-modified-since", ""))
+    since = _date_of(headers.get("if-modified-since"))
     return since is None or last_modified_at is None or last_modified_at > since
+
+
+def _date_of(field: str | None) -> int | None:
+    return None if field is None else parse_date(field)
 
 
 def _matches_strongly(one: str, other: str) -> bool:

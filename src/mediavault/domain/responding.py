@@ -21,7 +21,7 @@ Headers = tuple[tuple[str, str], ...]
 _REMEMBERED = 4096
 
 #: The request headers that bear on the answer.
-_RELEVANT = frozenset(
+RELEVANT = frozenset(
     {b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"}
 )
 
@@ -101,7 +101,7 @@ def decide(method: str, headers: Iterable[tuple[bytes, bytes]], representation: 
 def _relevant_lines(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
     lines: dict[str, list[str]] = {}
     for raw_name, value in headers:
-        if (name := raw_name.lower()) in _RELEVANT:
+        if (name := raw_name.lower()) in RELEVANT:
             lines.setdefault(name.decode("ascii"), []).append(value.decode("latin-1").strip(" \t"))
     return lines
 

@@ -58,10 +58,12 @@ class UrlSigner:
 
     def __init__(self, media_base_url: str, keys: Mapping[int, bytes], signing_key_id: int) -> None:
         self._prefix = f"{media_base_url.rstrip('/')}/v2/"
+        self.generation = 0  #: of the keys: grows when others are used
         self.use(keys, signing_key_id)
 
     def use(self, keys: Mapping[int, bytes], signing_key_id: int) -> None:
         """Verify with these keys from now on, and sign with the one of that id."""
+        self.generation += 1
         self._macs: dict[int, Callable[[bytes], bytes]] = {key_id: _mac(key) for key_id, key in keys.items()}
         self._key_id = signing_key_id
         self._variant_url = lru_cache(_MOST_KEPT)(self._variant_url_until)

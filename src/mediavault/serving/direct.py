@@ -1,6 +1,7 @@
 """Direct serving: an origin's bytes passed through and never kept.
 
-For connections whose Vault+ is off, and for viewers while the disk has no room. The origin answers the range itself.
+For connections whose Vault+ is off, and for viewers while the disk has no room. The origin answers the range itself;
+`vault/relaying` asks it.
 """
 
 from collections.abc import AsyncGenerator
@@ -8,13 +9,12 @@ from contextlib import AsyncExitStack, aclosing
 
 from mediavault.domain.byte_ranges import Slice
 from mediavault.errors import OriginRefused, OriginUnavailable
-from mediavault.origin.client import GuardedClient
-from mediavault.origin.client import Response as OriginResponse
-from mediavault.origin.media_fetch import check_status
 from mediavault.serving.outlet import CHUNK_BYTES
 from mediavault.serving.requests import Request
 from mediavault.serving.responses import UNKNOWN_END, Body, Response, disposition
+from mediavault.serving.sources import Streamed
 from mediavault.vault.filling import first_bytes, verified_content_type
+from mediavault.vault.relaying import Ask, Relayed
 
 _ASKED = (b"range", b"if-range", b"if-none-match", b"if-modified-since")
 _PASSED = ("Content-Length", "Content-Range", "ETag", "Last-Modified", "Accept-Ranges")
@@ -28,7 +28,7 @@ _ANSWERS_TO = {
 }
 
 
-class RelaySource:
+class RelaySource(Streamed):
     """An origin's answer under way."""
 
     def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], held: AsyncExitStack) -> None:
@@ -48,11 +48,11 @@ class RelaySource:
         await self._held.aclose()
 
 
-async def relay(client: GuardedClient, url: str, request: Request, *, seconds_left: int) -> Response:
-    """The origin's answer, as it is handed on. Raises OriginError."""
+async def relay(ask: Ask, request: Request, *, seconds_left: int) -> Response:
+    """The origin's answer, as it is handed on. Raises OriginError, OriginBusy."""
     asked = _asked(request)
     async with AsyncExitStack() as held:
-        origin = await held.enter_async_context(client.get(url, asked))
+        origin = await held.enter_async_context(ask(asked))
         chunks = await held.enter_async_context(aclosing(origin.chunks()))
         _check(origin, asked)
         has_body = origin.status in {200, 206}
@@ -79,8 +79,7 @@ def _asked(request: Request) -> dict[str, str]:
     return asked
 
 
-def _check(origin: OriginResponse, asked: dict[str, str]) -> None:
-    check_status(origin)
+def _check(origin: Relayed, asked: dict[str, str]) -> None:
     reasons = _ANSWERS_TO.get(origin.status)
     if reasons is not None and reasons.isdisjoint(asked):
         raise OriginUnavailable(f"the origin answered {origin.status} to a plain GET")
@@ -91,7 +90,7 @@ def _check(origin: OriginResponse, asked: dict[str, str]) -> None:
         raise OriginUnavailable("the origin sent a length that is none")
 
 
-def _passed(origin: OriginResponse, names: tuple[str, ...]) -> list[tuple[str, str]]:
+def _passed(origin: Relayed, names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [
         (name.lower(), origin.headers[name].encode("utf-8", "surrogateescape").decode("latin-1"))
         for name in names
@@ -99,7 +98,7 @@ def _passed(origin: OriginResponse, names: tuple[str, ...]) -> list[tuple[str, s
     ]
 
 
-def _described(origin: OriginResponse, first: bytes, seconds_left: int) -> list[tuple[str, str]]:
+def _described(origin: Relayed, first: bytes, seconds_left: int) -> list[tuple[str, str]]:
     """The type, from the bytes where they are the file's first ones; how long it may be kept. Raises OriginRefused."""
     if origin.status == 416:
         return [("content-length", "0"), ("cache-control", "no-store")]

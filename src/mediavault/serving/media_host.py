@@ -9,18 +9,16 @@
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from mediavault.blobs.store import BlobStore, blob_key
 from mediavault.catalog import variants
-from mediavault.catalog.database import Catalog
+from mediavault.catalog.database import Catalog, at_once
 from mediavault.catalog.variants import Variant
-from mediavault.domain import byte_ranges
 from mediavault.domain.byte_ranges import Slice
 from mediavault.domain.delivery import FromEdge, FromStore, Gone, NotYet, Unmade, plan
-from mediavault.domain.first_wanted import first_wanted
 from mediavault.domain.lifecycle import Status
 from mediavault.domain.responding import ALLOWED_METHODS, decide
 from mediavault.domain.signed_url import Grant, Purpose, UrlSigner
@@ -31,6 +29,7 @@ from mediavault.errors import (
     BadSignature,
     BlobCorrupt,
     BlobNotFound,
+    BlobUnavailable,
     DiskFull,
     MediaNotFound,
     OriginBusy,
@@ -39,20 +38,20 @@ from mediavault.errors import (
     ThumbnailPending,
     VaultError,
 )
-from mediavault.origin.client import GuardedClient
 from mediavault.problems import Problem, problem
+from mediavault.serving.asking import is_view, wanted
 from mediavault.serving.direct import relay
 from mediavault.serving.redirecting import Elsewhere, redirected
+from mediavault.serving.repeating import Repeating
 from mediavault.serving.requests import Request
 from mediavault.serving.responses import Response, json_response, media_response, problem_response
-from mediavault.serving.sources import FileSource, FillSource, Source, StoredBlob, representation_of
+from mediavault.serving.sources import FileSource, FillSource, RemoteSource, Source, StoredBlob, representation_of
 from mediavault.telemetry import Events, logger
-from mediavault.vault import origin_urls
 from mediavault.vault.counting import Counting
 from mediavault.vault.damaging import Damaging
 from mediavault.vault.filling import Filling
+from mediavault.vault.relaying import Relaying
 from mediavault.vault.revalidating import Revalidating
-from mediavault.vault.sealing import Sealer
 from mediavault.vault.storing import Storing
 
 _PREFIX = "/v2/"
@@ -63,10 +62,8 @@ _PREFLIGHT = (
     ("allow", ", ".join(ALLOWED_METHODS)),
 )
 
-
 #: An answer that has to be waited for: what gives it, still to be called.
 Later = Callable[[], Coroutine[Any, Any, Response]]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,18 +77,18 @@ class MediaHost:
     revalidating: Revalidating
     storing: Storing
     counting: Counting
-    client: GuardedClient
+    relaying: Relaying
     signer: UrlSigner
-    sealer: Sealer
     now: Now
     damaging: Damaging
+    repeating: Repeating
     #: Where viewers may fetch a stored blob themselves; None where the vault passes all bytes on.
     elsewhere: Elsewhere | None = None
 
     def answer(self, request: Request) -> Response | Later:
         """The answer, where nothing has to be waited for: a tenth of what a task of its own would cost."""
         try:
-            outcome = self._answer(request)
+            outcome = self._again(request) or self._answer(request)
         except Exception as error:
             return self._failed(request, error)
         return outcome if isinstance(outcome, Response) else partial(self._later, request, outcome)
@@ -105,7 +102,21 @@ class MediaHost:
     def _failed(self, request: Request, error: Exception) -> Response:
         if not isinstance(error, VaultError):
             logger().error(Events.REQUEST_FAILED, request_id=request.id, exc_info=error)
+        self.damaging.tell(error)
         return problem_response(problem(error), request)
+
+    def _again(self, request: Request) -> Response | None:
+        """The answer to the same question, where it was given already and is still exact. Raises BadSignature."""
+        given = self.repeating.find(request)
+        if given is None:
+            return None
+        now = self.now()
+        grant = self.signer.verify(request.path[len(_PREFIX) :], now=now)
+        if given.seconds_left != (grant.expires_at - now) // SECOND:
+            return None
+        if given.viewed_id is not None:
+            self.counting.count(given.viewed_id)
+        return given.again()
 
     def _answer(self, request: Request) -> Response | Later:
         method, path = request.method, request.path
@@ -120,57 +131,74 @@ class MediaHost:
         if grant.purpose is Purpose.DIRECT:
             if method == "POST":
                 raise BadSignature("This URL streams from its origin and names nothing that could be stored")
-            return partial(self._relay, self.sealer.open_direct(grant.subject), grant, request)
+            return partial(relay, self.relaying.of_url(grant.subject), request, seconds_left=self._seconds_left(grant))
         if method == "POST":
             return partial(self._store, grant)
         return self._serve(grant, request)
 
     async def _store(self, grant: Grant) -> Response:
-        return json_response(202, msgspec.json.encode(await self.storing.store(await self._variant(grant))))
+        return json_response(202, msgspec.json.encode(await self.storing.store(await self._variant(grant.variant_id))))
 
     def _serve(self, grant: Grant, request: Request) -> Response | Later:
         if self.catalog.shared:
             return partial(self._find_and_serve, grant, request)
-        variant = _at_once(self._variant(grant))
+        as_of = self.repeating.now
+        variant = at_once(self._variant(grant.variant_id))
         source = self._at_hand(variant)
         if source is None:
             return partial(self._fetch_and_serve, variant, grant, request)
         try:
-            return self._decide(variant, source, grant, request)
+            outcome = self._decide(variant, source, grant, request, as_of)
         except (BlobNotFound, BlobCorrupt):  # dealt with where it can be waited for
-            return partial(self._fetch_and_serve, variant, grant, request)
+            outcome = None
+        return outcome if isinstance(outcome, Response) else partial(self._fetch_and_serve, variant, grant, request)
 
     async def _find_and_serve(self, grant: Grant, request: Request) -> Response:
-        return await self._fetch_and_serve(await self._variant(grant), grant, request)
+        return await self._fetch_and_serve(await self._variant(grant.variant_id), grant, request)
 
     async def _fetch_and_serve(self, variant: Variant, grant: Grant, request: Request) -> Response:
         try:
-            source = await self._open(variant, _wanted(request))
+            source = await self._open(variant, wanted(request))
         except DiskFull:  # the viewer need not suffer for it
-            response = await self._relay(origin_urls.open_url(self.sealer, variant), grant, request)
-            self._count(variant, request, None)
+            response = await relay(self.relaying.of_variant(variant), request, seconds_left=self._seconds_left(grant))
+            if is_view(request, None):
+                self.counting.count(variant.id)
             return response
         try:
-            return self._decide(variant, source, grant, request)
+            return await _given(self._decide(variant, source, grant, request))
         except (BlobNotFound, BlobCorrupt) as error:
             await self.damaging.suspect(variant.blob_id, str(error))
-        fresh = await self._refreshed(variant)  # where its blob was taken from it, it comes from elsewhere now
-        return self._decide(fresh, await self._open(fresh, _wanted(request)), grant, request)
+        fresh = await self._variant(variant.id)  # where its blob was taken from it, it comes from elsewhere now
+        return await _given(self._decide(fresh, await self._open(fresh, wanted(request)), grant, request))
 
-    def _decide(self, variant: Variant, source: Source, grant: Grant, request: Request) -> Response:
+    def _decide(
+        self, variant: Variant, source: Source, grant: Grant, request: Request, as_of: int | None = None
+    ) -> Response | Later:
         answer = decide(request.method, request.headers, source.representation)
         seconds_left = self._seconds_left(grant)
         response = redirected(source, answer, self.elsewhere, seconds_left=seconds_left)
         response = response or media_response(source, answer, seconds_left=seconds_left, request=request)
         if answer.status in {200, 206, 304}:
-            self._count(variant, request, source.representation.size)
+            viewed_id = variant.id if is_view(request, source.representation.size) else None
+            if response.body is not None and isinstance(response.body.source, RemoteSource):
+                response.body.source.doubted_by(partial(self.damaging.suspect, variant.blob_id, "shorter than its row"))
+                return partial(self._begin, response, response.body.source, viewed_id)
+            if viewed_id is not None:
+                self.counting.count(viewed_id)
+            if isinstance(source, StoredBlob) and response.status != 307:
+                self.repeating.keep(as_of, request, response, seconds_left=seconds_left, viewed_id=viewed_id)
         return response
 
-    async def _relay(self, url: str, grant: Grant, request: Request) -> Response:
-        return await relay(self.client, url, request, seconds_left=self._seconds_left(grant))
+    async def _begin(self, response: Response, source: RemoteSource, viewed_id: str | None) -> Response:
+        """A head is a promise: where the bytes lie elsewhere, it is given once the first of them are here."""
+        if response.body is not None:
+            await source.begin(response.body.slices[0][1])
+        if viewed_id is not None:
+            self.counting.count(viewed_id)
+        return response
 
-    async def _variant(self, grant: Grant) -> Variant:
-        variant = await variants.find_variant(self.catalog, grant.variant_id)
+    async def _variant(self, variant_id: str) -> Variant:
+        variant = await variants.find_variant(self.catalog, variant_id)
         if variant is None:
             raise MediaNotFound
         return variant
@@ -181,7 +209,7 @@ class MediaHost:
         if source is None and self.filling.running(variant.id) is None:
             # The row may be older than the look at the edge: if the bytes were stored and left the edge in between, or
             # the origin failed, a row read now says so, and the origin is not asked a second time.
-            variant = await self._refreshed(variant)
+            variant = await self._variant(variant.id)
             source = self._at_hand(variant)
         if source is not None:
             return source
@@ -201,12 +229,6 @@ class MediaHost:
                 good = self.revalidating.stale(stale, error)
             return self._edge_copy(good) or await self._fill(variant, first)
 
-    async def _refreshed(self, variant: Variant) -> Variant:
-        fresh = await variants.find_variant(self.catalog, variant.id)
-        if fresh is None:
-            raise MediaNotFound
-        return fresh
-
     def _at_hand(self, variant: Variant) -> Source | None:
         """What needs no fetch; None where only a fill will do. Raises MediaNotFound, OriginCoolingDown, BlobError."""
         copy = self.edge.find(variant.id) if variant.status != Status.STORED else None
@@ -217,15 +239,17 @@ class MediaHost:
             not_before=variant.not_before,
             now=self.now(),
             has_older_bytes=variant.has_older_bytes,
-            has_origin=not variant.is_derived,
+            has_origin=variant.has_origin,
         )
         match chosen:
             case Gone():
                 raise MediaNotFound
             case NotYet(until):
                 raise OriginCoolingDown(variant.last_error, retry_after=max(1, (until - self.now()) // SECOND))
-            case Unmade():
+            case Unmade() if variant.is_derived:
                 raise ThumbnailPending
+            case Unmade():
+                raise BlobUnavailable("its bytes are being imported, or were lost")
             case FromStore():
                 return self._stored(variant)
             case FromEdge() if copy is not None and (source := self._edge_copy(copy)) is not None:
@@ -258,30 +282,9 @@ class MediaHost:
             fill.leave()
             raise
 
-    def _count(self, variant: Variant, request: Request, size: int | None) -> None:
-        """A GET without Range, or with one that starts at 0, is a view; a seek or a HEAD is none (contract)."""
-        if request.method != "GET":
-            return
-        asked = [value.decode("latin-1") for name, value in request.headers if name == b"range"]
-        if len(asked) != 1 or byte_ranges.starts_at_zero(asked[0], size):  # two lines are ignored
-            self.counting.count(variant.id)
-
     def _seconds_left(self, grant: Grant) -> int:
         return (grant.expires_at - self.now()) // SECOND
 
 
-def _wanted(request: Request) -> Slice | None:
-    """What is wanted of media that must be fetched; None: all of it. A HEAD wants no more than their facts."""
-    if request.method == "HEAD":
-        return Slice(0, 1)
-    return first_wanted([value.decode("latin-1") for name, value in request.headers if name == b"range"])
-
-
-def _at_once(reading: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that never waits: the catalog of a single process reads inline."""
-    try:
-        reading.send(None)
-    except StopIteration as read:
-        return read.value  # type: ignore[no-any-return]
-    reading.close()
-    raise RuntimeError("the catalog made its reader wait")
+async def _given(outcome: Response | Later) -> Response:
+    return outcome if isinstance(outcome, Response) else await outcome()

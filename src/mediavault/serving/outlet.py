@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from mediavault.errors import BlobCorrupt
 
@@ -77,7 +78,7 @@ class Outlet:
         if self._transport.is_closing():
             raise Left
         if self._socket is not None and not self.paused:
-            sent = self._send(self._socket, [data, more])
+            sent = self._send(self._socket, (data, more) if more else (data,))
             if sent == len(data) + len(more):
                 return
             data, more = (data + more)[sent:], b""
@@ -90,7 +91,7 @@ class Outlet:
         """
         if self._transport.is_closing() or self._socket is None:
             raise Left
-        sent = self._send(self._socket, [head], _MORE)
+        sent = self._send(self._socket, (head,), _MORE)
         if sent < len(head):
             self._transport.write(head[sent:])
             return 0
@@ -105,27 +106,20 @@ class Outlet:
         """Send a run of a file. Raises Left, BlobCorrupt where the file ends before it."""
         await self.drained()
         stop = start + length
+        if self._socket is not None:
+            await self._push(self._socket, _Run(fd, start, stop))
+            return
         while start < stop:
-            if self._transport.is_closing():
-                raise Left
-            if self._socket is None:
-                chunk = _read(fd, start, min(CHUNK_BYTES, stop - start))
-                await self.send(chunk)
-                start += len(chunk)
-                continue
-            sent = self._some_of_file(self._socket, fd, start, min(TURN_BYTES, stop - start))
-            start += sent
-            if sent == 0:
-                await self._writable(self._socket)
-            elif start < stop:
-                await asyncio.sleep(0)
+            chunk = _read(fd, start, min(CHUNK_BYTES, stop - start))
+            await self.send(chunk)
+            start += len(chunk)
 
     async def drained(self) -> None:
         """Wait until the transport holds nothing. Raises Left."""
         while self.paused:
             await self._wait()
 
-    def _send(self, sock: socket.socket, buffers: list[bytes], flags: int = 0) -> int:
+    def _send(self, sock: socket.socket, buffers: tuple[bytes, ...], flags: int = 0) -> int:
         try:
             return sock.sendmsg(buffers, (), flags)
         except (BlockingIOError, InterruptedError):
@@ -147,13 +141,38 @@ class Outlet:
             raise BlobCorrupt("a file ends before its size")
         return sent
 
-    async def _writable(self, sock: socket.socket) -> None:
-        self._loop.add_writer(sock.fileno(), self._wake, None)
+    async def _push(self, sock: socket.socket, run: "_Run") -> None:
+        """Send a run, a turn of it whenever the socket takes some. Nobody is woken before its end."""
+        if self._transport.is_closing():
+            raise Left
+        self._turn(sock, run)
+        if run.start == run.stop:
+            return
+        self._loop.add_writer(sock.fileno(), self._next_turn, sock, run)
         try:
-            await self._wait()
+            while run.start < run.stop:
+                await self._wait()
         finally:
             if sock.fileno() >= 0:
                 self._loop.remove_writer(sock.fileno())
+
+    def _next_turn(self, sock: socket.socket, run: "_Run") -> None:
+        if self._waiter is None or self._waiter.done():
+            return
+        try:
+            sent = self._turn(sock, run)
+        except Exception as error:  # whoever waits is told, whatever it is
+            self._wake(error)
+            return
+        if run.start == run.stop:
+            self._wake(None)
+        elif sent:
+            self._on_wait(True)  # the client took some: its time begins anew
+
+    def _turn(self, sock: socket.socket, run: "_Run") -> int:
+        sent = self._some_of_file(sock, run.fd, run.start, min(TURN_BYTES, run.stop - run.start))
+        run.start += sent
+        return sent
 
     async def _wait(self) -> None:
         if self._transport.is_closing():
@@ -172,6 +191,15 @@ class Outlet:
                 self._waiter.set_result(None)
             else:
                 self._waiter.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is still to be sent of a file."""
+
+    fd: int
+    start: int
+    stop: int
 
 
 def _read(fd: int, start: int, length: int) -> bytes:

@@ -13,7 +13,6 @@ from typing import Any
 
 from mediavault.domain.byte_ranges import Slice
 from mediavault.errors import VaultError
-from mediavault.problems import problem
 from mediavault.serving.bodies import send_body, send_run
 from mediavault.serving.deadline import Deadline
 from mediavault.serving.media_host import Later, MediaHost
@@ -23,8 +22,6 @@ from mediavault.serving.responses import Response, problem_response
 from mediavault.serving.sources import FileSource
 from mediavault.telemetry import Events, logger
 
-#: Read and sent with its head in one call: cheaper than sendfile up to here.
-_SMALL_BYTES = 64 * 1024
 #: Answered in one turn of the loop at most, of what one client has piped in.
 _ANSWERS_A_TURN = 8
 #: With more requests waiting, nothing is read of a connection.
@@ -64,6 +61,8 @@ class MediaProtocol(asyncio.Protocol):
         self._input_over = False  #: the client has said that it will send nothing more
         self._stopping = False  #: nothing more is answered after what is under way
         self._parting = False  #: all is said; what still comes is dropped
+        self._common: object = None  #: the headers that the server gives every answer; a new list each second
+        self._common_lines = ""
         self._deadline = Deadline(self._loop, self._too_late, look_seconds=self._patience.request_seconds)
 
     # -- what the transport calls --
@@ -186,19 +185,11 @@ class MediaProtocol(asyncio.Protocol):
         self._outlet.send_now(self._head(request, response), b"" if request.method == "HEAD" else response.content)
 
     def _send_file(self, request: Request, response: Response, source: FileSource, piece: Slice) -> None:
-        """Send a slice of a whole file: a small one with its head, a large one as far as the client takes it now."""
+        """Send a slice of a whole file, as far as the client takes it now."""
         is_sent = True
         try:
-            if piece.length <= _SMALL_BYTES:
-                try:
-                    content = source.read(piece)
-                except VaultError as error:
-                    self._send_content(request, problem_response(problem(error), request))
-                    return
-                self._outlet.send_now(self._head(request, response), content)
-                return
             head = self._head(request, response)
-            if not self._outlet.is_plain:
+            if not self._outlet.is_plain or not piece.length:
                 self._outlet.send_now(head)
                 sent = 0
             else:
@@ -222,8 +213,11 @@ class MediaProtocol(asyncio.Protocol):
         request.keeps = request.keeps and not self._stopping
         if response.body is not None and not response.body.length_known and not request.takes_chunks:
             request.keeps = False
-        date = "".join([f"{name.decode()}: {value.decode()}\r\n" for name, value in self._server.default_headers])
-        return response.head(request, date, keeps=request.keeps)
+        common = self._server.default_headers
+        if common is not self._common:
+            self._common = common
+            self._common_lines = "".join([f"{name.decode()}: {value.decode()}\r\n" for name, value in common])
+        return response.head(request, self._common_lines, keeps=request.keeps)
 
     # -- tasks --
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import httptools
 
+from mediavault.domain.responding import RELEVANT
 from mediavault.problems import Problem, new_request_id
 
 #: The longest token is 8,192 characters, and a client may escape each.
@@ -27,6 +28,8 @@ _TOO_MUCH_BODY = Problem(413, "BODY_TOO_LARGE", "The media host takes no bodies"
 _UNKNOWN_CODING = Problem(501, "NOT_IMPLEMENTED", "The only transfer coding known here is chunked")
 _UNKNOWN_VERSION = Problem(505, "HTTP_VERSION_NOT_SUPPORTED", "The media host speaks HTTP/1.1")
 _UNKNOWN_EXPECTATION = Problem(417, "EXPECTATION_FAILED", "The only expectation known here is 100-continue")
+#: Of a head, what is looked at: the framing of the request here, the rest by whoever answers it.
+_FRAMING = frozenset({b"host", b"transfer-encoding", b"content-length", b"expect"})
 TOO_SLOW = Problem(408, "REQUEST_TIMEOUT", "The request did not arrive in time")
 
 
@@ -37,7 +40,7 @@ class Request:
     id: str
     method: str = "GET"
     path: str = ""  #: percent-decoded, without the query
-    headers: list[tuple[bytes, bytes]] | tuple[tuple[bytes, bytes], ...] = ()  #: names in lower case
+    headers: tuple[tuple[bytes, bytes], ...] = ()  #: those that bear on the answer, names in lower case
     keeps: bool = False  #: whether the connection may be kept after the answer
     takes_chunks: bool = False  #: HTTP/1.1: a body of unknown length can be framed
     problem: Problem | None = None
@@ -61,8 +64,9 @@ class RequestReader:
         self.awaits_continue = False  #: the client sends its body once it is told to
         self.began_now = False  #: that was in what arrived last
         self._in_head = False
-        self._head_bytes = self._unfinished_bytes = self._body_bytes = 0
+        self._head_bytes = self._head_lines = self._unfinished_bytes = self._body_bytes = 0
         self._target = b""
+        self._framing: list[tuple[bytes, bytes]] = []
         self._headers: list[tuple[bytes, bytes]] = []
 
     def feed(self, data: bytes) -> None:
@@ -95,8 +99,9 @@ class RequestReader:
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self.begun = self._in_head = self.began_now = True
-        self._head_bytes = self._unfinished_bytes = self._body_bytes = 0
+        self._head_bytes = self._head_lines = self._unfinished_bytes = self._body_bytes = 0
         self._target = b""
+        self._framing = []
         self._headers = []
 
     def on_url(self, part: bytes) -> None:
@@ -109,9 +114,14 @@ class RequestReader:
         """A header line; those of a trailer are dropped."""
         if self.ended or not self._in_head:
             return
-        self._headers.append((name.lower(), value))
+        lowered = name.lower()
+        if lowered in RELEVANT:
+            self._headers.append((lowered, value))
+        elif lowered in _FRAMING:
+            self._framing.append((lowered, value))
+        self._head_lines += 1
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes > LARGEST_HEAD_BYTES or len(self._headers) > MOST_HEADERS:
+        if self._head_bytes > LARGEST_HEAD_BYTES or self._head_lines > MOST_HEADERS:
             self.refuse(TOO_MUCH_HEAD)
 
     def on_headers_complete(self) -> None:
@@ -119,11 +129,11 @@ class RequestReader:
         if self.ended:
             return
         self._in_head = False
-        problem = _head_problem(self._headers, self._parser.get_http_version())
+        problem = _head_problem(self._framing, self._parser.get_http_version())
         if problem is not None:
             self.refuse(problem, self._parser.get_method().decode("ascii"))
             return
-        self.awaits_continue = any(name == b"expect" for name, _ in self._headers)
+        self.awaits_continue = len(self._framing) > 1 and any(name == b"expect" for name, _ in self._framing)
 
     def on_body(self, body: bytes) -> None:
         """Bytes that nobody needs."""
@@ -144,16 +154,16 @@ class RequestReader:
             return
         takes_chunks = self._parser.get_http_version() == "1.1"
         keeps = takes_chunks and self._parser.should_keep_alive()
-        self.waiting.append(Request(new_request_id(), method, path, self._headers, keeps, takes_chunks))
+        self.waiting.append(Request(new_request_id(), method, path, tuple(self._headers), keeps, takes_chunks))
         self.ended = not keeps
 
 
-def _head_problem(headers: list[tuple[bytes, bytes]], version: str) -> Problem | None:
+def _head_problem(framing: list[tuple[bytes, bytes]], version: str) -> Problem | None:
     """What is wrong with a head that llhttp has taken. RFC 9112 §3.2, §6; RFC 9110 §10.1.1."""
     if version not in {"1.0", "1.1"}:
         return _UNKNOWN_VERSION
     hosts = 0
-    for name, value in headers:
+    for name, value in framing:
         if name == b"host":
             hosts += 1
         elif name == b"transfer-encoding":

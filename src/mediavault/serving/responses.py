@@ -1,7 +1,7 @@
 """Responses as they are decided, and the heads they are sent with: the headers that every answer of this host has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -10,8 +10,10 @@ from mediavault.domain.byte_ranges import Slice
 from mediavault.domain.responding import Answer
 from mediavault.problems import Problem
 from mediavault.serving.requests import Request
-from mediavault.serving.sources import Local, Source, StoredBlob, Streamed
+from mediavault.serving.sources import FileSource, Local, Source, StoredBlob, Streamed
 
+#: Read at once and sent with the head in one call: cheaper than sendfile up to here.
+SMALL_BYTES = 64 * 1024
 #: The end of a slice whose end nobody knows.
 UNKNOWN_END = 1 << 62
 _LONGEST_CACHING_SECONDS = 86_400
@@ -54,28 +56,32 @@ class Body:
 
 @dataclass(slots=True)
 class Response:
-    """An answer, ready to be sent."""
+    """An answer, ready to be sent. Raises ValueError for a header that would be two."""
 
     status: int
     headers: Headers = ()
     content: bytes = b""  #: the whole body, where there is no other
     body: Body | None = None
+    _lines: str = field(init=False, repr=False)
 
-    def head(self, request: Request, date: str, *, keeps: bool) -> bytes:
-        """Status line and headers. Raises ValueError for a header that would be two."""
+    def __post_init__(self) -> None:
         lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
         if not lines.count("\n") == lines.count("\r") == len(self.headers):
             raise ValueError("a header holds a line break")
+        self._lines = lines
+
+    def head(self, request: Request, date: str, *, keeps: bool) -> bytes:
+        """Status line and headers."""
         framing = ""
         if self.body is not None and not self.body.length_known and request.takes_chunks:
             framing = "transfer-encoding: chunked\r\n"
         if not keeps:
             framing += "connection: close\r\n"
-        return f"{_OPENINGS[self.status]}{request.id}\r\n{date}{lines}{framing}\r\n".encode("latin-1")
+        return f"{_OPENINGS[self.status]}{request.id}\r\n{date}{self._lines}{framing}\r\n".encode("latin-1")
 
 
 def media_response(source: Source, answer: Answer, *, seconds_left: int, request: Request) -> Response:
-    """What was decided, as it is sent. The source is closed where nothing of it is."""
+    """What was decided, as it is sent. The source is closed where nothing more of it is. Raises BlobError."""
     if answer.status in _REFUSED:
         source.close()
         kind, text = _REFUSED[answer.status]
@@ -90,6 +96,8 @@ def media_response(source: Source, answer: Answer, *, seconds_left: int, request
         source.close()
         return Response(answer.status, headers)
     opened = source.open() if isinstance(source, StoredBlob) else source
+    if isinstance(opened, FileSource) and answer.boundary is None and answer.slices[0].length <= SMALL_BYTES:
+        return Response(answer.status, headers, opened.read_and_close(answer.slices[0]))
     return Response(answer.status, headers, body=Body(opened, tuple(answer.parts()), answer.closing))
 
 

@@ -5,10 +5,11 @@ without passing through this process. Any other yields chunks.
 """
 
 import os
-from collections.abc import AsyncGenerator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from mediavault.blobs.store import BlobFile, BlobKey, BlobStore
 from mediavault.domain.byte_ranges import Slice
@@ -44,17 +45,16 @@ class Local(Protocol):
         ...
 
 
-@runtime_checkable
-class Streamed(Protocol):
+class Streamed(ABC):
     """Bytes that come from elsewhere."""
 
+    @abstractmethod
     def chunks(self, piece: Slice) -> AsyncGenerator[bytes, None]:
         """The bytes of a slice, each chunk at most CHUNK_BYTES. Raises when they cannot all be had."""
-        ...
 
+    @abstractmethod
     async def aclose(self) -> None:
         """Let go of where they come from; also needed where no chunk was asked for."""
-        ...
 
 
 class FileSource:
@@ -62,19 +62,29 @@ class FileSource:
 
     def __init__(self, file: BlobFile | OpenCopy, representation: Representation) -> None:
         self._file = file
+        self._readers = 1
         self.representation = representation
+
+    def share(self) -> None:
+        """One reader more: the file stays open until each has closed it."""
+        self._readers += 1
 
     @property
     def fd(self) -> int:
         """The open file."""
         return self._file.fd
 
-    def read(self, piece: Slice) -> bytes:
-        """A slice in one read: the page cache answers in microseconds, a thread hop would cost more."""
+    def read_and_close(self, piece: Slice) -> bytes:
+        """A slice in one read: the page cache answers in microseconds, a thread hop would cost more.
+
+        Raises BlobCorrupt.
+        """
         try:
             content = os.pread(self.fd, piece.length, piece.start)
         except OSError as error:
             raise BlobCorrupt(f"a file cannot be read: {error.strerror}") from error
+        finally:
+            self.close()
         if len(content) != piece.length:
             raise BlobCorrupt("a file ends before its size")
         return content
@@ -84,8 +94,10 @@ class FileSource:
         return self._file.size_bytes - position
 
     def close(self) -> None:
-        """Close the descriptor."""
-        self._file.close()
+        """One reader fewer; the last closes the descriptor."""
+        self._readers -= 1
+        if self._readers <= 0:
+            self._file.close()
 
 
 class StoredBlob:
@@ -135,26 +147,59 @@ class FillSource:
             self._fill.leave()
 
 
-class RemoteSource:
+class RemoteSource(Streamed):
     """A blob in a store that has no local files."""
 
     def __init__(self, blobs: BlobStore, key: BlobKey, representation: Representation) -> None:
         self._blobs = blobs
         self._key = key
+        self._begun: tuple[bytes, AsyncGenerator[bytes, None]] | None = None
+        self._doubt: Callable[[], Awaitable[object]] | None = None
         self.representation = representation
+
+    def doubted_by(self, doubt: Callable[[], Awaitable[object]]) -> None:
+        """Who is to look at the blob where it turns out to be shorter than it should be."""
+        self._doubt = doubt
+
+    async def begin(self, piece: Slice) -> None:
+        """Wait for the first bytes of what is asked for first: before, nobody knows whether there are any.
+
+        Raises BlobError.
+        """
+        parts = self._blobs.read(self._key, piece.start, piece.length)
+        self._begun = await anext(parts, b""), parts
+        if piece.length and not self._begun[0]:
+            await self.aclose()
+            raise BlobCorrupt(f"the blob {self._key} ends before byte {piece.start}")
 
     async def chunks(self, piece: Slice) -> AsyncGenerator[bytes, None]:
         """What the store yields, cut to size."""
-        async with aclosing(self._blobs.read(self._key, piece.start, piece.length)) as parts:
+        begun, self._begun = self._begun, None
+        first, parts = begun or (b"", self._blobs.read(self._key, piece.start, piece.length))
+        given = 0
+        async with aclosing(parts):
+            for chunk in _cut(first):
+                given += len(chunk)
+                yield chunk
             async for part in parts:
-                for start in range(0, len(part), CHUNK_BYTES):
-                    yield part[start : start + CHUNK_BYTES]
+                for chunk in _cut(part):
+                    given += len(chunk)
+                    yield chunk
+        if given < piece.length and self._doubt is not None:  # this viewer is cut off; the next one is not
+            await self._doubt()
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Let go of what was begun and not read."""
+        if self._begun is not None:
+            await self._begun[1].aclose()
+            self._begun = None
 
 
 Source = FileSource | FillSource | StoredBlob
+
+
+def _cut(part: bytes) -> Iterator[bytes]:
+    return (part[start : start + CHUNK_BYTES] for start in range(0, len(part), CHUNK_BYTES))
 
 
 @lru_cache(_REMEMBERED)

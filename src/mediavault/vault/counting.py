@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from mediavault.catalog import variants
 from mediavault.catalog.database import Catalog
@@ -12,6 +13,12 @@ from mediavault.telemetry import Events, logger
 from mediavault.vault.storing import Storing
 
 
+@dataclass(slots=True)
+class _Tally:
+    count: int
+    last_at: int  #: Unix ms
+
+
 class Counting:
     """The views since the last flush. kill -9 loses at most one flush window of them (reliability, invariant 8)."""
 
@@ -20,15 +27,19 @@ class Counting:
         self._storing = storing
         self._now = now
         self._flush_seconds = flush_seconds
-        self._views: dict[str, Views] = {}
+        self._views: dict[str, _Tally] = {}  #: by variant
         self._some = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None
 
     def count(self, variant_id: str) -> None:
         """One view more."""
         seen = self._views.get(variant_id)
-        self._views[variant_id] = Views(variant_id, seen.count + 1 if seen else 1, self._now())
-        self._some.set()
+        if seen is None:
+            self._views[variant_id] = _Tally(1, self._now())
+            self._some.set()
+        else:
+            seen.count += 1
+            seen.last_at = self._now()
 
     async def flush(self) -> None:
         """Write what was counted, and queue what policy wants stored now. Raises CatalogError; nothing is lost then.
@@ -41,27 +52,26 @@ class Counting:
         await asyncio.shield(self._flushing)
 
     async def _write(self) -> None:
-        views, self._views = self._views, {}
+        counted, self._views = self._views, {}
         self._some.clear()
-        if not views:
+        if not counted:
             return
+        views = [Views(variant_id, tally.count, tally.last_at) for variant_id, tally in counted.items()]
         try:
-            viewed = await self._catalog.run(variants.count_views, list(views.values()))
+            viewed = await self._catalog.run(variants.count_views, views)
         except VaultError:
-            self._take_back(views.values())
+            self._take_back(views)
             raise
         try:
             await self._storing.apply_policy(viewed)
         except VaultError:  # they are counted; policy still has to see them
-            self._take_back(Views(variant.id, 0, views[variant.id].last_at) for variant in viewed)
+            self._take_back(Views(variant.id, 0, counted[variant.id].last_at) for variant in viewed)
             raise
 
     def _take_back(self, views: Iterable[Views]) -> None:
         for view in views:
-            later = self._views.get(view.variant_id)
-            self._views[view.variant_id] = (
-                view if later is None else Views(view.variant_id, view.count + later.count, later.last_at)
-            )
+            later = self._views.setdefault(view.variant_id, _Tally(0, view.last_at))
+            later.count += view.count
         self._some.set()
 
     async def run(self) -> None:

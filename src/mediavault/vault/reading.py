@@ -1,16 +1,18 @@
 """Reading items and totals, in the contract's shapes (seed: the item; contract.md, "Vault+ media" and "stats")."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 from mediavault.catalog import items
 from mediavault.catalog.connections import ConnectionRow
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.items import LARGEST_BATCH, ItemRow
+from mediavault.catalog.remembering import Remembered
 from mediavault.domain.media import MediaType, is_media_id, overall_type
 from mediavault.domain.settings import VaultSettings
-from mediavault.domain.signed_url import UrlSigner
+from mediavault.domain.signed_url import UrlSigner, rounded_expiry
 from mediavault.domain.times import Now
 from mediavault.errors import ConnectionUnknown, InvalidRequest, MediaNotFound
 from mediavault.vault.configuring import effective_settings
@@ -59,6 +61,16 @@ class OrganisationTotals(Struct, frozen=True, rename="camel"):
     total_media_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An item as it was told, and what its URLs were signed with."""
+
+    content: bytes
+    ttl_seconds: int
+    expiry: int
+    generation: int
+
+
 class Reading:
     """Answers questions about what the vault has."""
 
@@ -66,9 +78,31 @@ class Reading:
         self._catalog = catalog
         self._signer = signer
         self._now = now
+        self._told: Remembered[tuple[str, str, str], _Told] = Remembered(catalog)
+
+    async def item_json(self, org_id: str, connection_id: str, media_id: str) -> bytes:
+        """`item` as it is sent: the same bytes while nothing is committed and its URLs would be signed alike.
+
+        Raises ConnectionUnknown, MediaNotFound.
+        """
+        asked, now, generation = (org_id, connection_id, media_id), self._now(), self._signer.generation
+        told = self._told.find(asked)
+        if told and told.generation == generation and told.expiry == rounded_expiry(now, told.ttl_seconds):
+            return told.content
+        as_of = self._told.now
+        row, settings = await self._found(org_id, connection_id, media_id)
+        content = json.encode(self._view(row, settings, now))
+        ttl_seconds = settings.presigned_url_ttl_seconds
+        told = _Told(content, ttl_seconds, rounded_expiry(now, ttl_seconds), generation)
+        self._told.keep(as_of, asked, told, len(content))
+        return content
 
     async def item(self, org_id: str, connection_id: str, media_id: str) -> ItemView:
         """One item, by one query. Raises ConnectionUnknown, MediaNotFound."""
+        row, settings = await self._found(org_id, connection_id, media_id)
+        return self._view(row, settings, self._now())
+
+    async def _found(self, org_id: str, connection_id: str, media_id: str) -> tuple[ItemRow, VaultSettings]:
         if not is_connection_id(connection_id):
             raise ConnectionUnknown
         askable = media_id if is_media_id(media_id) else ""
@@ -78,7 +112,7 @@ class Reading:
         settings, row = found
         if row is None:
             raise MediaNotFound
-        return self._view(row, effective_settings(settings.organisation, settings.overrides), self._now())
+        return row, effective_settings(settings.organisation, settings.overrides)
 
     async def batch(self, connection: ConnectionRow, media_ids: Sequence[str]) -> list[ItemView]:
         """The items there are, in the order asked; an id asked twice comes once. Raises InvalidRequest."""
