@@ -147,6 +147,47 @@ async def test_removal_during_a_fill_leaves_no_copy_behind(vault):
     assert _files(vault.vault.config.data / "edge" / "copies") == []
 
 
+async def test_what_is_seen_again_after_a_removal_is_fetched_again_though_the_old_fetch_still_runs(vault):
+    connection = await vault.connect()
+    seen = await see(vault, connection, size_bytes=MIB)
+    armed = vault.sandbox.faults.add(Fault(path=seen.path, times=1, stall_at=300_000))
+    before = asyncio.create_task(view(seen))
+    await until(lambda: _fetched(seen))
+    await vault.call("DELETE", f"/v2/vault-plus/media/{seen.media.id}", connection=connection)
+    await vault.see(connection)
+    assert await view(seen) == (200, seen.sha256)
+    await vault.ask("POST", seen.url)
+    row = await seen.until_status("stored")
+    armed.clear()
+    assert await before == (200, seen.sha256)
+    await _left(vault)
+    assert (seen.fetches, (await seen.row()).version) == (2, row.version)
+    assert vault.vault.media.edge.peek(row.id) is None
+
+
+async def test_a_copy_is_as_old_as_the_begin_of_its_fetch(vault):
+    seen = await see(vault, await vault.connect(), size_bytes=MIB)
+    armed = vault.sandbox.faults.add(Fault(path=seen.path, stall_at=300_000))
+    asked = asyncio.create_task(vault.ask("HEAD", seen.url))  # no view: nothing is stored
+    await until(lambda: _fetched(seen))
+    at = vault.vault.now()
+    armed.clear()
+    assert (await asked).status == 200
+    await seen.until_idle()
+    copy = vault.vault.media.edge.peek((await seen.row()).id)
+    assert copy is not None
+    assert copy.fetched_at <= at < copy.fresh_until - vault.vault.config.fill.fresh_ms
+
+
+async def _left(vault) -> None:
+    """Until no fill works any more, not even one that nobody may join."""
+
+    async def left() -> bool:
+        return not vault.vault.filling._leaders
+
+    await until(left)
+
+
 async def test_a_failing_edge_disk_costs_the_copy_and_not_the_viewers(vault):
     seen = await see(vault, await vault.connect(), size_bytes=MIB)
     vault.sandbox.faults.add(Fault(path=seen.path, bytes_per_second=4 * MIB))

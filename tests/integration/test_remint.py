@@ -167,6 +167,18 @@ async def test_a_body_that_breaks_off_again_and_again_without_getting_on_is_give
     assert 2 <= len(statuses(seen)) <= 12
 
 
+async def test_a_resume_that_is_told_to_come_much_later_does_not_come_before(vault):
+    seen = await seen_once(vault)
+    breaks_once(seen)
+    vault.sandbox.faults.add(Fault(path=seen.path, status=503, retry_after=600))
+    assert await view(seen) is None
+    await seen.until_idle()
+    assert statuses(seen) == [200, 503]
+    assert (await seen.row()).not_before > vault.vault.now() + 300_000
+    assert await status(seen) == 502
+    assert statuses(seen) == [200, 503]
+
+
 async def test_one_refresh_serves_every_variant_that_the_answer_shows(vault):
     connection = await vault.connect()
     several = [await see(vault, connection, seed=n) for n in range(5)]  # each by an answer of one entry

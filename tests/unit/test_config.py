@@ -10,6 +10,7 @@ from mediavault.config import PREFIX, VARIABLES, Config, Role, read_config
 from mediavault.domain.list_sync import Brake
 from mediavault.errors import ConfigError
 from mediavault.thumbnails.making import ThumbnailConfig
+from mediavault.vault.reminting import RemintConfig
 from mediavault.vault.syncing import ListConfig
 from mediavault.vault.turns import TurnConfig
 
@@ -74,12 +75,26 @@ def test_every_variable_reaches_the_configuration(tmp_path):
         ORIGIN_WAIT_SECONDS="10",
         FILL_LONGEST_SECONDS="11",
         FILL_LARGEST_BYTES="12",
+        FILL_LEAST_BYTES_PER_SECOND="14",
+        FILL_WHOLE_BYTES="15",
+        FILL_OPENING_BYTES="5000",
+        FILL_SEEKS_AT_ONCE="16",
+        FILL_GRACE_SECONDS="17",
+        FILL_RESUMES="18",
+        FILL_REFUSED_SECONDS="19",
+        REMINT_MOST_MEDIA="20",
+        REMINT_LONGEST_SECONDS="21",
+        REMINT_WALK_SECONDS="22",
         EDGE_FRESH_SECONDS="13",
         EDGE_STALE_IF_ERROR_SECONDS="0",
     )
     assert config.turns == TurnConfig(5, 6, 7, 8.5, 0, most_waiting=9, longest_wait_seconds=10)
     assert (config.fill.longest_seconds, config.fill.largest_object_bytes) == (11, 12)
     assert (config.fill.fresh_ms, config.fill.stale_if_error_ms) == (13_000, 0)
+    assert (config.fill.least_bytes_per_second, config.fill.small_object_bytes) == (14, 15)
+    assert (config.fill.opening_bytes, config.fill.most_seeks, config.fill.grace_seconds) == (5000, 16, 17)
+    assert (config.fill.most_resumes, config.fill.refused_cool_down_ms) == (18, 19_000)
+    assert config.remint == RemintConfig(20, 21, walk_again_ms=22_000)
     assert config.lists == ListConfig(Brake(9, 0.25), most_media=77, longest_read_seconds=1.5)
     assert (config.data, config.role, config.host, config.api_port, config.media_port) == (
         tmp_path,
@@ -94,6 +109,10 @@ def test_every_variable_reaches_the_configuration(tmp_path):
     assert config.client.allow.permits("10.1.2.3", 80)
     assert (config.edge.capacity_bytes, config.edge.free_floor_bytes, config.store.free_floor_bytes) == (3, 4, 4)
     assert config.drain_seconds == 0.5
+
+
+def test_a_first_part_too_small_to_tell_its_type_by_is_refused():
+    assert "4096" in error(FILL_OPENING_BYTES="4095")
 
 
 @pytest.mark.parametrize("name", VARIABLES)

@@ -10,6 +10,7 @@ from mediavault.edge.cache import EdgeCache, EdgeConfig
 from mediavault.edge.staging import Staging
 from mediavault.errors import BlobUnavailable, OriginRefused, OriginUnavailable
 from mediavault.vault.fill import Fill, Filled, FillHead, Want
+from mediavault.vault.fill_config import FillConfig, Patience
 from mediavault.vault.fill_stream import NEAR_BYTES, WINDOW_BYTES, Stream
 from mediavault.vault.media_start import verified_content_type
 
@@ -172,6 +173,34 @@ async def test_those_who_wait_for_the_whole_are_handed_over(staging):
     assert (adopted, successor.restarts) == ([FILLED], 1)
 
 
+@pytest.mark.parametrize(
+    ("told", "waited"),
+    [(None, [0.2, 0.4]), ("7", [7, 7]), ("0", [0.2, 0.4]), ("soon", [0.2, 0.4]), ("999999999", [0.2, 0.4])],
+)
+async def test_an_origin_that_broke_off_is_given_the_time_it_asks_for(monkeypatch, told, waited):
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    stream = Stream(0, None)
+    patience = Patience(FillConfig(), stream, lambda: 0)
+    for _ in range(2):
+        await patience.spend(OriginUnavailable(retry_after=told))
+    assert waits == waited
+    stream.position = 1 << 20  # getting on renews the patience, and not the origin's
+    await patience.spend(OriginUnavailable(retry_after=told))
+    assert waits[2:] == [0 if told != "7" else 7]
+
+
+async def test_an_origin_that_asks_for_more_than_viewers_wait_is_not_resumed():
+    told = OriginUnavailable(retry_after="31")
+    with pytest.raises(OriginUnavailable) as given_up:
+        await Patience(FillConfig(), Stream(0, None), lambda: 0).spend(told)
+    assert given_up.value is told
+
+
 def test_a_stream_is_waited_for_only_by_who_is_near_it():
     stream = Stream(1000, 10 * NEAR_BYTES)
     assert stream.reaches(1000)
@@ -202,7 +231,13 @@ JPEG = b"\xff\xd8\xff\xe0"
         (JPEG, "image/jpeg", "image/jpeg"),
         (JPEG, "video/mp4; codecs=x", "image/jpeg"),
         (JPEG, None, "image/jpeg"),
-        (b"unknown", "video/mp4", "video/mp4"),
+        (b"unknown", "video/mp4", "application/octet-stream"),
+        (b"#EXTM3U text", "image/jpeg", "application/octet-stream"),
+        (b"unknown", "audio/mpeg", "application/octet-stream"),
+        (b"unknown", "video/x-flv", "video/x-flv"),  # shown by no browser, whatever it is
+        (b"", "video/mp4", "video/mp4"),
+        (b"\0\0\0\x18ftypXXXX", "video/mp4", "video/mp4"),
+        (b"\0\0\0\x18ftypXXXX", "image/jpeg", "application/octet-stream"),
         (b"unknown", None, "application/octet-stream"),
         (b"unknown", "binary/octet-stream", "application/octet-stream"),
         (b"unknown", "image/j\u00e9g\r\n", "application/octet-stream"),

@@ -1,7 +1,6 @@
 """`mediavault serve`: the API, the media host and the storer, in one process or in roles."""
 
 import asyncio
-import gc
 import json
 import socket
 import sys
@@ -12,6 +11,7 @@ from functools import partial
 from mediavault.assembly import Foundation, Vault, milliseconds, open_foundation, open_vault
 from mediavault.catalog import sqlite
 from mediavault.cli.control_socket import bind_control, path_of
+from mediavault.cli.memory import freeze_garbage, keep_freed_buffers
 from mediavault.cli.running import run as run_until_signalled
 from mediavault.cli.servers import Running, bind, raise_file_limit, server, url_of
 from mediavault.config import Config, Role
@@ -111,14 +111,9 @@ def tell_secrets(foundation: Foundation) -> None:
         )
 
 
-def freeze_garbage() -> None:
-    """Take what the start made out of the collector's sight: a full collection over it would stall requests 60 ms."""
-    gc.collect()
-    gc.freeze()
-
-
 async def serve(config: Config) -> None:
     """Serve until cancelled, then drain. Raises VaultError when it cannot start, or a server ends by itself."""
+    keep_freed_buffers()
     served = await start(config)
     try:
         freeze_garbage()

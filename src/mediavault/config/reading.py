@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mediavault.catalog.database import CatalogConfig, sqlite_path
+from mediavault.config.fills import fill, remint
 from mediavault.config.limits import doors, limits, patience
 from mediavault.config.settings import Config, Role
 from mediavault.config.storage import read_storage
@@ -21,7 +22,6 @@ from mediavault.origin.addresses import AllowList
 from mediavault.origin.client import ClientConfig
 from mediavault.storer.scrub import ScrubConfig
 from mediavault.storer.store_variant import StoreConfig
-from mediavault.vault.fill_config import FillConfig
 from mediavault.vault.syncing import ListConfig
 from mediavault.vault.turns import TurnConfig
 
@@ -52,7 +52,8 @@ def read_config(environment: Mapping[str, str], **flags: Any) -> Config:
         lists=_lists(values),
         scrub=_scrub(values),
         turns=_turns(values),
-        fill=_fill(values),
+        fill=fill(values),
+        remint=remint(values),
         thumbnails=read_thumbnails(values),
         limits=limits(values),
         doors=doors(values),
@@ -76,17 +77,6 @@ def _turns(values: dict[str, Any]) -> TurnConfig:
         ),
         most_waiting=values.pop("origin_most_waiting", TurnConfig.most_waiting),
         longest_wait_seconds=values.pop("origin_wait_seconds", TurnConfig.longest_wait_seconds),
-    )
-
-
-def _fill(values: dict[str, Any]) -> FillConfig:
-    """Takes what is about fills and their copies out of the values."""
-    default = FillConfig()
-    return FillConfig(
-        longest_seconds=values.pop("fill_longest_seconds", default.longest_seconds),
-        largest_object_bytes=values.pop("fill_largest_bytes", default.largest_object_bytes),
-        fresh_ms=values.pop("edge_fresh_seconds", default.fresh_ms // SECOND) * SECOND,
-        stale_if_error_ms=values.pop("edge_stale_if_error_seconds", default.stale_if_error_ms // SECOND) * SECOND,
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mediavault.config.fills import FILLS
 from mediavault.config.limits import LIMITS
 from mediavault.config.settings import Config
 from mediavault.config.texts import (
@@ -29,7 +30,6 @@ from mediavault.domain.times import SECOND
 from mediavault.edge.cache import EdgeConfig
 from mediavault.origin.addresses import AllowList
 from mediavault.storer.scrub import ScrubConfig
-from mediavault.vault.fill_config import FillConfig
 from mediavault.vault.syncing import ListConfig
 from mediavault.vault.turns import TurnConfig
 
@@ -181,30 +181,7 @@ VARIABLES: dict[str, Variable] = {
         "How long a fetch waits for its turn, seconds; then it is answered with 503 and Retry-After.",
         f"`{TurnConfig.longest_wait_seconds:g}`",
     ),
-    "FILL_LONGEST_SECONDS": Variable(
-        "fill_longest_seconds",
-        read_seconds,
-        "How long one object may keep the vault waiting for its origin's bytes in all, seconds.",
-        f"`{FillConfig.longest_seconds:g}`",
-    ),
-    "FILL_LARGEST_BYTES": Variable(
-        "fill_largest_bytes",
-        read_bytes,
-        "The largest object that is fetched, bytes; a larger one is broken off.",
-        f"`{FillConfig.largest_object_bytes}`",
-    ),
-    "EDGE_FRESH_SECONDS": Variable(
-        "edge_fresh_seconds",
-        read_long_seconds,
-        "How long an edge copy needs no revalidation, seconds.",
-        f"`{FillConfig.fresh_ms // SECOND}`",
-    ),
-    "EDGE_STALE_IF_ERROR_SECONDS": Variable(
-        "edge_stale_if_error_seconds",
-        read_long_seconds,
-        "How much longer an edge copy is served while its origin fails, seconds; 0 serves nothing stale.",
-        f"`{FillConfig.stale_if_error_ms // SECOND}`",
-    ),
+    **FILLS,
     "LIST_BRAKE_ITEMS": Variable(
         "list_brake_items",
         read_count,

@@ -9,6 +9,7 @@ from pathlib import Path
 from mediavault.domain.segments import Segments
 from mediavault.edge.staging import Staging
 from mediavault.errors import OriginError, OriginUnavailable, VaultError
+from mediavault.vault.fill_progress import Progress
 from mediavault.vault.fill_stream import Stream
 from mediavault.vault.turns import Urgency
 
@@ -51,10 +52,11 @@ Adopt = Callable[[Path, Filled], Awaitable[None]]
 class Fill:
     """The state that the leader writes and the readers watch. All of it on one event loop."""
 
-    def __init__(self, variant_id: str, version: str, tried_key: str = "") -> None:
+    def __init__(self, variant_id: str, version: str, tried_key: str = "", began_at: int = 0) -> None:
         self.variant_id = variant_id
         self.version = version
         self.tried_key = tried_key  #: of the origin URL it uses now
+        self.began_at = began_at  #: Unix ms
         self.head: FillHead | None = None
         self.filled: Filled | None = None
         self.error: VaultError | None = None
@@ -68,7 +70,7 @@ class Fill:
         self.restarts = 0  #: how often the object changed under those who wait for all of it
         self._staging: Staging | None = None
         self._wants: list[Want] = []
-        self._progress = asyncio.Event()
+        self._progress = Progress()
         self._adopters: list[tuple[Adopt, asyncio.Future[None]]] = []
         self._adoptable = True
         self._left = asyncio.Event()
@@ -82,17 +84,17 @@ class Fill:
     def started(self, head: FillHead) -> None:
         """The first bytes are there and look like media."""
         self.head = head
-        self._wake()
+        self._progress.tell()
 
     def arrived(self, start: int, stop: int) -> None:
         """These bytes may be read now."""
         self.segments.insert(start, stop)
-        self._wake()
+        self._progress.add(stop - start)
 
     def completed(self, filled: Filled) -> None:
         """Every byte is there and verified: nothing can fail for the viewers any more."""
         self.filled = filled
-        self._wake()
+        self._progress.tell()
 
     def failed(self, error: VaultError) -> None:
         """It broke; viewers who have read a part must be cut off. What was completed cannot fail them any more."""
@@ -104,7 +106,7 @@ class Fill:
         for _, outcome in self._adopters:
             _disappoint(outcome, error)
         self._adopters.clear()
-        self._wake()
+        self._progress.tell()
 
     def hand_over(self, successor: "Fill") -> None:
         """Whoever waits for the whole object waits for the successor's: the bytes are others now."""
@@ -157,10 +159,6 @@ class Fill:
     def awaited(self) -> bool:
         """Whether somebody waits to take the whole file for good."""
         return bool(self._adopters)
-
-    def _wake(self) -> None:
-        progress, self._progress = self._progress, asyncio.Event()
-        progress.set()
 
     # -- the readers' side --
 

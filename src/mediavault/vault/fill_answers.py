@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from mediavault.domain.byte_ranges import Slice
 from mediavault.domain.first_wanted import ENDLESS
+from mediavault.domain.times import Now
 from mediavault.edge.cache import EdgeCache
 from mediavault.edge.offloading import Offloading
 from mediavault.edge.staging import Staging
@@ -39,6 +40,7 @@ class FillAnswers:
         client: GuardedClient,
         turns: Turns,
         offloading: Offloading,
+        now: Now,
         config: FillConfig,
         first: Slice | None,
     ) -> None:
@@ -50,6 +52,7 @@ class FillAnswers:
         self._turns = turns
         self._offloading = offloading
         self._waited_seconds = 0.0  #: for the origin, in all answers
+        self._now = now
         self._config = config
         self._opening = _opening(first, config.opening_bytes)
         self.size_bytes: int | None = None  #: of the whole, once it is known
@@ -71,7 +74,7 @@ class FillAnswers:
             self._fill.streams.remove(stream)
 
     async def _stretch(self, stream: Stream) -> None:
-        patience = Patience(self._config, stream)
+        patience = Patience(self._config, stream, self._now)
         while not stream.done:
             if self._fill.head is not None and not self.can_join:
                 if stream.position > self._fill.segments.frontier:

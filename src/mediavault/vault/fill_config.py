@@ -3,12 +3,15 @@
 import asyncio
 from dataclasses import dataclass
 
-from mediavault.domain.times import DAY, HOUR, MINUTE, SECOND
-from mediavault.errors import OriginUnavailable
+from mediavault.domain.retry_after import told_wait_ms
+from mediavault.domain.times import DAY, HOUR, MINUTE, SECOND, Now
+from mediavault.errors import ConfigError, OriginUnavailable
 from mediavault.vault.fill_stream import Stream
 
 #: Progress after which earlier failures are forgiven.
 _PROGRESS_BYTES = 1 << 20
+#: A type cannot be told by less.
+_LEAST_OPENING_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -33,23 +36,36 @@ class FillConfig:
     most_idle_parts: int = 256  #: kept so at once
     most_resumes: int = 4  #: failures in a row after which an answer that broke off is not taken up again
     resume_delay_seconds: float = 0.2  #: doubled at every failure
+    longest_resume_delay_ms: int = 30 * SECOND  #: an origin that asks for more is not resumed: its viewers come again
+
+    def __post_init__(self) -> None:
+        if self.opening_bytes < _LEAST_OPENING_BYTES:
+            raise ConfigError(f"what is fetched at first of an object must be {_LEAST_OPENING_BYTES} bytes or more")
 
 
 class Patience:
     """Failures in a row that a stretch of an object has left; progress renews it."""
 
-    def __init__(self, config: FillConfig, stream: Stream) -> None:
+    def __init__(self, config: FillConfig, stream: Stream, now: Now) -> None:
         self._config = config
+        self._now = now
         self._stream = stream
         self._failures = 0
         self._forgiven_at = stream.position
 
     async def spend(self, error: OriginUnavailable) -> None:
-        """Wait before the next try. Raises the error where there were too many."""
+        """Wait before the next try, as long as the origin asks for. Raises the error where that is enough."""
+        told_ms, own_seconds = self._told_ms(error), 0.0
         if self._stream.position - self._forgiven_at >= _PROGRESS_BYTES:
             self._failures, self._forgiven_at = 0, self._stream.position
-            return
-        self._failures += 1
-        if self._failures > self._config.most_resumes:
+        else:
+            self._failures += 1
+            own_seconds = self._config.resume_delay_seconds * (1 << (self._failures - 1))
+        if self._failures > self._config.most_resumes or told_ms > self._config.longest_resume_delay_ms:
             raise error
-        await asyncio.sleep(self._config.resume_delay_seconds * (1 << (self._failures - 1)))
+        await asyncio.sleep(max(own_seconds, told_ms / SECOND))
+
+    def _told_ms(self, error: OriginUnavailable) -> int:
+        """What Retry-After says. Whoever asks for more than a day has a broken clock, and is not believed at all."""
+        told_ms = told_wait_ms(error.retry_after, self._now(), DAY + 1)
+        return told_ms if told_ms <= DAY else 0

@@ -21,6 +21,7 @@ class FillUrl:
 
     def __init__(self, variant: Variant, sealer: Sealer, reminting: Reminting, now: Now) -> None:
         self.variant = variant
+        self._opened: tuple[str, str] | None = None  #: the URL, and its key
         self._sealer = sealer
         self._reminting = reminting
         self._now = now
@@ -34,12 +35,19 @@ class FillUrl:
         """What tells the URL from those before it."""
         return self.variant.origin_key
 
+    @property
+    def opened(self) -> str:
+        """The URL as it is now. Secret: it is dialled, never shown."""
+        if self._opened is None or self._opened[1] != self.key:
+            self._opened = origin_urls.open_url(self._sealer, self.variant), self.key
+        return self._opened[0]
+
     async def current(self) -> str:
         """The URL to dial: a fresh one where this one says itself that its time is over.
 
         If none is to be had, the old one is dialled all the same: clocks differ.
         """
-        url = origin_urls.open_url(self._sealer, self.variant)
+        url = self.opened
         told = origin_expiry.told_expiry(url)
         if told is None or told > self._now():
             return url
@@ -49,7 +57,7 @@ class FillUrl:
                     await self._replace("the URL has expired")
                 except OriginExpired as error:
                     self._not_renewed = self._now(), error
-        return origin_urls.open_url(self._sealer, self.variant)
+        return self.opened
 
     async def renew(self, refused: OriginRefused, key: str, held_bytes: int) -> None:
         """Get another URL after the one of that key was refused. Raises the refusal where a fresh URL met it too.

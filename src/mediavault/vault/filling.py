@@ -25,7 +25,6 @@ from mediavault.edge.staging import Staging
 from mediavault.errors import OriginChanged, OriginUnavailable, VaultError
 from mediavault.origin.client import GuardedClient
 from mediavault.telemetry import Events, logger
-from mediavault.vault import origin_urls
 from mediavault.vault.cooling import CoolDowns
 from mediavault.vault.fill import Fill, Filled
 from mediavault.vault.fill_answers import FillAnswers
@@ -72,7 +71,7 @@ class Filling:
         self._leaders: set[asyncio.Task[None]] = set()
 
     def running(self, variant_id: str) -> Fill | None:
-        """The variant's fill, if there is one that can still be joined."""
+        """The variant's fill, if there is one that may still be joined."""
         return self._running.get(variant_id)
 
     def fill(self, variant: Variant, first: Slice | None = None, *, background: bool = False) -> Fill:
@@ -81,7 +80,7 @@ class Filling:
         A fill in the background lets viewers' go before it, until a viewer joins. Raises OriginCoolingDown.
         """
         fill = self._running.get(variant.id)
-        if fill is None:
+        if fill is None or _is_of_what_was_removed(fill, variant):
             self._cool_downs.check(variant, lasting_only=background)
             self._dismiss_idle()
             fill = self._begun(variant, first)
@@ -100,7 +99,8 @@ class Filling:
         await self._reminting.drain()
 
     def _begun(self, variant: Variant, first: Slice | None) -> Fill:
-        fill = self._running[variant.id] = Fill(variant.id, new_id(self._now()), variant.origin_key)
+        now = self._now()
+        fill = self._running[variant.id] = Fill(variant.id, new_id(now), variant.origin_key, now)
         self._start(self._lead(fill, variant, first))
         return fill
 
@@ -143,7 +143,8 @@ class Filling:
             del self._running[fill.variant_id]
 
     async def _fetch_and_keep(self, fill: Fill, url: FillUrl, first: Slice | None) -> None:
-        answers = FillAnswers(fill, url, self._edge, self._client, self._turns, self._offloading, self._config, first)
+        means = (self._edge, self._client, self._turns, self._offloading, self._now, self._config)
+        answers = FillAnswers(fill, url, *means, first)
         whole = await Leading(fill, answers, self._config, lambda: self._retire(fill)).run()
         if whole is None:
             fill.failed(OriginUnavailable("the fill was given up: nobody wanted it any more"))
@@ -156,6 +157,9 @@ class Filling:
         await self._keep(fill, staging, filled, url)
 
     async def _keep(self, fill: Fill, staging: Staging, filled: Filled, url: FillUrl) -> None:
+        if self._running.get(fill.variant_id) is not fill:
+            staging.discard()  # another one has begun since the variant was removed
+            return
         copy = self._copy(fill, filled, url)
         if self._edge.has_room_for(copy):
             await self._offloading.run(self._edge.keep, staging, copy)
@@ -163,7 +167,8 @@ class Filling:
             await asyncio.to_thread(self._edge.keep, staging, copy)
         # Whoever stored or removed the variant meanwhile has dropped its copy before there was one.
         variant = await variants.find_variant(self._catalog, fill.variant_id)
-        if variant is None or variant.status in {Status.STORED, Status.REMOVED}:
+        over = {Status.STORED, Status.REMOVED}
+        if variant is None or variant.status in over or _is_of_what_was_removed(fill, variant):
             self._edge.drop(fill.variant_id)
 
     def _copy(self, fill: Fill, filled: Filled, url: FillUrl) -> EdgeCopy:
@@ -174,11 +179,11 @@ class Filling:
             size_bytes=filled.size_bytes,
             sha256=filled.sha256,
             content_type=filled.content_type,
-            fetched_at=now,
+            fetched_at=fill.began_at,  # what was removed meanwhile must not look younger than its removal
             fresh_until=now + self._config.fresh_ms,
             origin_etag=head.origin_etag if head else None,
             origin_last_modified=head.origin_last_modified if head else None,
-            origin_identity=_digest(origin_expiry.identity(origin_urls.open_url(self._sealer, url.variant))),
+            origin_identity=_digest(origin_expiry.identity(url.opened)),
         )
 
     def _begin_again(self, fill: Fill, variant: Variant, error: OriginChanged) -> None:
@@ -186,12 +191,18 @@ class Filling:
         logger().warning(Events.FILL_FAILED, variant_id=variant.id, reason=str(error))
         self._retire(fill)
         if fill.awaited and fill.restarts < _MOST_RESTARTS:
-            successor = self._begun(variant, None)  # no cool-down stands in its way: the origin has just answered
+            # No cool-down stands in its way: the origin has just answered.
+            successor = self._running.get(variant.id) or self._begun(variant, None)
             successor.want_whole()
             if fill.urgency.urgent:
                 successor.urgency.hasten()
             fill.hand_over(successor)
         fill.failed(error)
+
+
+def _is_of_what_was_removed(fill: Fill, variant: Variant) -> bool:
+    """Whether the variant was removed, and perhaps seen again, after the fill had begun: that may be something else."""
+    return variant.removed_at is not None and fill.began_at < variant.removed_at
 
 
 def _digest(identity: str) -> str:

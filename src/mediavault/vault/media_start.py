@@ -35,7 +35,11 @@ async def first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 def verified_content_type(first: bytes, declared: str | None) -> str:
-    """The type to serve, from the bytes before the origin's word. Raises OriginRefused for a page instead of media."""
+    """The type to serve, from the bytes before the origin's word. Raises OriginRefused for a page instead of media.
+
+    Bytes that nothing tells the type of are no picture and no film for being called one: browsers are given them to
+    keep, not to show. Where no byte was seen (`first` is empty), the origin's word is all there is.
+    """
     said, sniffed = media_type.canonical(declared), media_type.sniff(first)
     if sniffed is not None and not media_type.is_media(sniffed):
         raise OriginRefused(f"the origin sent {sniffed} instead of media")
@@ -44,5 +48,5 @@ def verified_content_type(first: bytes, declared: str | None) -> str:
             return "application/octet-stream"
         if media_type.is_document(said):
             raise OriginRefused(f"the origin sent {said[:60]} instead of media")
-        return said
+        return said if not first or media_type.may_be(said, first) else "application/octet-stream"
     return said if media_type.family(said) and media_type.agrees(said, sniffed) else sniffed

@@ -12,6 +12,7 @@ import hmac
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -43,6 +44,14 @@ class MasterKey:
         self.at_rest = AESGCM(_derived(master_key, b"secrets at rest 1"))
         self.direct = AESGCM(_derived(master_key, b"direct URLs 1"))
         self.direct_nonce = _derived(master_key, b"direct URLs' nonces 1")
+
+
+class DirectUrl(NamedTuple):
+    """An origin URL that lies sealed in a media-host URL, and whose it is."""
+
+    org_id: str
+    connection_id: str
+    url: str
 
 
 class Sealer:
@@ -105,13 +114,13 @@ class Sealer:
         nonce = hmac.digest(self.current.direct_nonce, plain, hashlib.sha256)[:_NONCE_BYTES]
         return nonce + self.current.direct.encrypt(nonce, plain, b"direct")
 
-    def open_direct(self, sealed: bytes) -> str:
-        """The origin URL again. Raises BadSignature."""
+    def open_direct(self, sealed: bytes) -> DirectUrl:
+        """What was sealed. Raises BadSignature."""
         opened = map(partial(_decrypted, sealed=sealed, aad=b"direct"), (key.direct for key in self.keys))
         plain = next((secret for secret in opened if secret is not None), None)
         if plain is None:
             raise BadSignature
-        return plain.decode().split("\0", 2)[2]
+        return DirectUrl(*plain.decode().split("\0", 2))
 
 
 def _decrypted(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes | None:

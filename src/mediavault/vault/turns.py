@@ -187,8 +187,13 @@ class Turns:
 
     def _ticket(self, url: str, connection_id: str, urgency: Urgency) -> _Ticket:
         self._forget_idle_ones()
-        host = self._hosts.setdefault(_host_name(url), _Host(self._config))
-        connection = self._connections.setdefault(connection_id, _Connection(connection_id, self._config))
+        name = _host_name(url)
+        host = self._hosts.get(name)
+        if host is None:
+            host = self._hosts[name] = _Host(self._config)
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            connection = self._connections[connection_id] = _Connection(connection_id, self._config)
         ticket = _Ticket(self, host, connection, urgent=urgency.urgent)
         queue = host.queue_of(ticket)
         queue.put(ticket)
