@@ -1,5 +1,6 @@
 """The control socket: what the command line asks a vault that is running. Only the data folder's owner can open it."""
 
+import base64
 from dataclasses import dataclass
 
 import msgspec
@@ -9,8 +10,12 @@ from starlette.routing import Route
 
 from mediavault.api.answering import Answering, Routes
 from mediavault.api.requests import json_body, json_response
+from mediavault.domain.exported import ExportedItem, ExportedList, ExportedMember
+from mediavault.errors import InvalidRequest
 from mediavault.vault.authorising import Authorising
+from mediavault.vault.backing_up import Holding
 from mediavault.vault.damaging import Damaging
+from mediavault.vault.importing import Importing, Offer, Wish
 from mediavault.vault.moving import Moving
 from mediavault.vault.rekeying import Rekeying
 
@@ -49,6 +54,36 @@ class Retirement(msgspec.Struct, frozen=True, rename="camel"):
     at_once: bool
 
 
+class HoldWanted(msgspec.Struct, frozen=True):
+    """The body of `POST /backup/hold`: a hold that is taken, or one by its name that is renewed or let go."""
+
+    name: str | None = None
+    release: bool = False
+
+
+class Offered(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of `POST /import/offer`."""
+
+    connection_id: str
+    offers: list[Offer]
+
+
+class VariantGiven(msgspec.Struct, frozen=True, rename="camel"):
+    """The header `x-import` of `POST /import/variant`, whose body is the bytes."""
+
+    connection_id: str
+    label: str
+    item: ExportedItem
+
+
+class ListsGiven(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of `POST /import/lists`."""
+
+    connection_id: str
+    lists: list[ExportedList] = []
+    members: list[ExportedMember] = []
+
+
 class MoveWanted(msgspec.Struct, frozen=True):
     """The body of `POST /blobs/move`: one turn of so many seconds."""
 
@@ -65,6 +100,8 @@ class Control:
     damaging: Damaging
     moving: Moving
     rekeying: Rekeying
+    holding: Holding
+    importing: Importing
 
     def application(self) -> Answering:
         """The ASGI application."""
@@ -80,6 +117,11 @@ class Control:
             Route("/master-key/reseal", self.reseal, methods=["POST"]),
             Route("/master-key/retire", self.retire_master_keys, methods=["POST"]),
             Route("/blobs/move", self.move_blobs, methods=["POST"]),
+            Route("/backup/hold", self.hold, methods=["POST"]),
+            Route("/import/begin", self.begin_import, methods=["POST"]),
+            Route("/import/offer", self.offer_import, methods=["POST"]),
+            Route("/import/variant", self.import_variant, methods=["POST"]),
+            Route("/import/lists", self.import_lists, methods=["POST"]),
             Route("/damage/{blob_id}", self.report_damage, methods=["POST"]),
         ]
         return Answering(Routes(routes))
@@ -112,6 +154,37 @@ class Control:
         """One turn of moving blobs to another store."""
         wanted = await json_body(request, MoveWanted)
         return json_response(await self.moving.turn(wanted.to, wanted.after, min(wanted.seconds, 60)))
+
+    async def hold(self, request: Request) -> Response:
+        """Keep the sweeps from deleting blobs while a backup copies them."""
+        wanted = await json_body(request, HoldWanted)
+        if wanted.release:
+            return json_response(await self.holding.release(wanted.name or ""))
+        return json_response(await self.holding.hold(wanted.name))
+
+    async def begin_import(self, request: Request) -> Response:
+        """The connection that an import goes to."""
+        return json_response(await self.importing.begin(await json_body(request, Wish)))
+
+    async def offer_import(self, request: Request) -> Response:
+        """What of it is wanted."""
+        asked = await json_body(request, Offered)
+        return json_response(await self.importing.offered(asked.connection_id, asked.offers))
+
+    async def import_variant(self, request: Request) -> Response:
+        """One variant: what the export says of it, and its bytes as they come."""
+        try:
+            told = base64.urlsafe_b64decode(request.headers.get("x-import", ""))
+            given = msgspec.json.decode(told, type=VariantGiven)
+        except (ValueError, RecursionError):
+            raise InvalidRequest("x-import is not what this call takes") from None
+        return json_response(await self.importing.store(given.connection_id, given.item, given.label, request.stream()))
+
+    async def import_lists(self, request: Request) -> Response:
+        """Lists, and what is in them."""
+        given = await json_body(request, ListsGiven)
+        await self.importing.add_lists(given.connection_id, given.lists)
+        return json_response(await self.importing.add_members(given.connection_id, given.members))
 
     async def report_damage(self, request: Request) -> Response:
         """Look at a blob that `mediavault verify --repair` found bad, and quarantine it if it is."""

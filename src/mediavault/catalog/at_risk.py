@@ -5,12 +5,13 @@ from sqlalchemy import bindparam, or_, text
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.tables import variants
 from mediavault.catalog.variants import VARIANTS, Variant
+from mediavault.domain.imported import WITHOUT_ORIGIN
 
 _PAGE = (
     VARIANTS.where(
         variants.c.connection_id == bindparam("connection_id"),
         variants.c.org_id == bindparam("org_id"),
-        variants.c.origin_key != "",  # what the vault makes itself is at no risk
+        *(variants.c.origin_key != none for none in sorted(WITHOUT_ORIGIN)),  # made here, or imported: at no risk
         # As the partial index has it, written out: a planner matches no parameters with it.
         text("variants.status IN ('edge_only', 'pending', 'storing')"),
         variants.c.origin_expires_at >= bindparam("after_time"),

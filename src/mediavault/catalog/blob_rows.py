@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, not_, null, select, update
 
-from mediavault.catalog import transitions
+from mediavault.catalog import holds, transitions
+from mediavault.catalog.holds import held
 from mediavault.catalog.leases import Claim
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.references import release
@@ -97,7 +98,7 @@ _FORGET_RETAINED = (
 )
 _DOOMED = (
     select(blobs.c.id, blobs.c.org_id)
-    .where(is_in(blobs.c.state, BlobState.DOOMED), blobs.c.keep_until.is_(None))
+    .where(is_in(blobs.c.state, BlobState.DOOMED), blobs.c.keep_until.is_(None), not_(held()))
     .order_by(blobs.c.id)
     .limit(bindparam("at_most"))
 )
@@ -156,9 +157,12 @@ def release_retained(removed_before: int) -> Operation[int]:
     return len(rows)
 
 
-def doomed(at_most: int) -> Operation[list[tuple[str, str]]]:
-    """`(blob id, organisation)` of bytes to delete. They stay `doomed` until `forget`."""
-    rows = yield Do(_DOOMED, {"at_most": at_most})
+def doomed(at_most: int, now: int = 0) -> Operation[list[tuple[str, str]]]:
+    """`(blob id, organisation)` of bytes to delete; none while a backup holds them. They stay `doomed` until `forget`.
+
+    Without `now` no hold is over.
+    """
+    rows = yield Do(_DOOMED, {"at_most": at_most, **holds.at(now)})
     return [(row[0], row[1]) for row in rows]
 
 

@@ -61,6 +61,11 @@ _CONNECTIONS = (
     .where(connections.c.org_id == bindparam("org_id"), connections.c.disconnected_at.is_(None))
 )
 _CONNECTION = _CONNECTIONS.where(connections.c.id == bindparam("connection_id"))
+_ANY = (
+    select(*(connections.c[name] for name in _OWN), organisations.c.settings)
+    .join_from(connections, organisations, organisations.c.id == connections.c.org_id)
+    .where(connections.c.id == bindparam("connection_id"), connections.c.disconnected_at.is_(None))
+)
 _OF_USER = _CONNECTIONS.where(
     connections.c.upstream_base_url == bindparam("upstream_base_url"),
     connections.c.upstream_user_id == bindparam("upstream_user_id"),
@@ -129,6 +134,11 @@ async def find_connection(catalog: Catalog, org_id: str, connection_id: str) -> 
     return _first(await catalog.fetch(_CONNECTION, {"org_id": org_id, "connection_id": connection_id}))
 
 
+async def of_any_organisation(catalog: Catalog, connection_id: str) -> ConnectionRow | None:
+    """A living connection, whosever it is: for the operator, and nobody else."""
+    return _first(await catalog.fetch(_ANY, {"connection_id": connection_id}))
+
+
 async def listed(catalog: Catalog, org_id: str, state: str | None, limit: int, offset: int) -> list[ConnectionRow]:
     """Connections in the order of their making, from `offset` on."""
     values = {"org_id": org_id, "at_most": limit, "offset": offset}
@@ -145,23 +155,31 @@ def _first(rows: Rows) -> ConnectionRow | None:
 
 def save(row: ConnectionRow, max_inflight: int) -> Operation[str]:
     """Add a connection, or give the user's living one this session. The id that holds it. Raises LostRace."""
-    user = {
-        "org_id": row.org_id,
-        "upstream_base_url": row.upstream_base_url,
-        "upstream_user_id": row.upstream_user_id,
-    }
-    values = {name: getattr(row, name) for name in _OWN}
     for _ in range(_TRIES):
-        if (yield Do(_ADD, values | {"max_inflight": max_inflight})):
-            yield from usage.begin(row.org_id, row.id)
-            told = [getattr(row, name) for name in connection_events.TOLD]
-            yield from connection_events.record(event_types.CONNECTION_CREATED, told, row.updated_at)
+        if (yield from add(row, max_inflight)):
             return row.id
-        existing = _first((yield Do(_OF_USER, user)))
+        existing = yield from of_user(row.org_id, row.upstream_base_url, row.upstream_user_id)
         if existing is not None:
             yield from refresh(existing, row)
             return existing.id
     raise LostRace("the connection is being made and ended by others at the same time")
+
+
+def of_user(org_id: str, base_url: str, user_id: str) -> Operation[ConnectionRow | None]:
+    """The organisation's living connection of an upstream user, held."""
+    user = {"org_id": org_id, "upstream_base_url": base_url, "upstream_user_id": user_id}
+    return _first((yield Do(_OF_USER, user)))
+
+
+def add(row: ConnectionRow, max_inflight: int) -> Operation[bool]:
+    """Add a connection, unless the upstream user has a living one. Whether it was added."""
+    values = {name: getattr(row, name) for name in _OWN}
+    if not (yield Do(_ADD, values | {"max_inflight": max_inflight})):
+        return False
+    yield from usage.begin(row.org_id, row.id)
+    told = [getattr(row, name) for name in connection_events.TOLD]
+    yield from connection_events.record(event_types.CONNECTION_CREATED, told, row.updated_at)
+    return True
 
 
 def refresh(existing: ConnectionRow, row: ConnectionRow) -> Operation[None]:

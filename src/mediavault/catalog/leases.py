@@ -12,6 +12,7 @@ from mediavault.catalog import transitions
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.tables import BlobState, blobs, connections, is_in, variants
+from mediavault.catalog.transitions import Moved
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.reasons import printable
 from mediavault.errors import LostRace
@@ -115,19 +116,16 @@ def claim(holder: str, lease_ms: int, now: int) -> Operation[Claim | None]:
         variant_id, Event.CLAIMED, at=now, lease_holder=holder, lease_expires_at=now + lease_ms
     )
     yield Do(_SERVED, {"connection_id": connection_id, "now": now})
-    blob_id = new_id(now)
-    yield Do(
-        _INTEND,
-        {
-            "id": blob_id,
-            "org_id": moved.org_id,
-            "state": BlobState.WRITING.value,
-            "variant_id": variant_id,
-            "fence": moved.fence,
-            "created_at": now,
-        },
-    )
+    blob_id = yield from intend(moved, now)
     return Claim(variant_id, moved.org_id, connection_id, moved.fence, blob_id, attempts)
+
+
+def intend(claimed: Moved, now: int) -> Operation[str]:
+    """The intent to write a blob for a variant that was claimed in this transaction: the blob's id."""
+    blob_id = new_id(now)
+    values = {"id": blob_id, "org_id": claimed.org_id, "state": BlobState.WRITING.value, "created_at": now}
+    yield Do(_INTEND, {**values, "variant_id": claimed.variant_id, "fence": claimed.fence})
+    return blob_id
 
 
 def _next(now: int) -> Operation[tuple[str, str, int] | None]:

@@ -181,6 +181,18 @@ def reserve(claim: Claim, size_bytes: int, fold: Fold, now: int) -> Operation[Re
     return removed
 
 
+def reserve_free(claim: Claim, size_bytes: int, fold: Fold) -> Operation[None]:
+    """Promise room that is free under the limit; nothing is evicted for it. Raises LimitReached, LostRace."""
+    if not (yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})):
+        raise LostRace(f"the lease of {claim.variant_id} is no longer held")
+    used = yield from usage.locked(claim.connection_id)
+    limit = (yield from find_settings(claim.org_id, claim.connection_id, fold)).storage_limit_bytes
+    if limit and used.stored_bytes + used.reserved_bytes + size_bytes > limit:
+        raise LimitReached(f"its {size_bytes} bytes do not fit under the storage limit of {limit} bytes")
+    yield Do(_RESERVE, {"variant_id": claim.variant_id, "set_reserved": size_bytes})
+    yield from usage.change(claim.connection_id, reserved_bytes=size_bytes)
+
+
 def refuse(claim: Claim, reason: str, now: int) -> Operation[None]:
     """Give up a store for want of room, and tell. Raises LostRace.
 

@@ -1,7 +1,7 @@
 """The catalog on PostgreSQL: each operation in a transaction of its own, on a connection of the pool."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
@@ -48,6 +48,7 @@ class PostgresCatalog:
     """A catalog that many processes share."""
 
     shared = True
+    commits = None
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
@@ -97,6 +98,22 @@ class PostgresCatalog:
             return ()
         rows: Rows = await connection.fetch(compiled.sql, *compiled.arguments(do.values))
         return rows
+
+    async def read_at_once(
+        self, statements: Sequence[ClauseElement], take: Callable[[int, Rows], Awaitable[None]], at_most: int
+    ) -> None:
+        """Read all of several statements as of one moment; `take` is given `(number of the statement, some rows)`."""
+        try:
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                for number, statement in enumerate(statements):
+                    cursor = await connection.cursor(self._compile(statement).sql)
+                    while rows := await cursor.fetch(at_most):
+                        await take(number, rows)
+        except (*_MAY_PASS, asyncpg.PostgresError) as error:
+            raise translated(error) from error
 
     async def fetch(self, statement: ClauseElement, values: Values) -> Rows:
         """Read outside any transaction."""

@@ -52,6 +52,12 @@ def connect(path: Path, *, writes: bool) -> Any:
     return db
 
 
+def read_only_uri(path: Path) -> str:
+    """The file as it is opened to be read only, with `uri=True`."""
+    quoted = str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{quoted}?mode=ro"
+
+
 class SqliteCatalog:
     """A catalog in one file, for one process."""
 
@@ -70,6 +76,11 @@ class SqliteCatalog:
         self._closed = False
         self._writer.start()
 
+    @property
+    def commits(self) -> int:
+        """Nobody else writes: the data folder's lock sees to that."""
+        return self._writer.commits
+
     async def run(self, operation: Callable[P, Operation[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Hand the operation to the writer; answered after the commit. Raises CatalogUnavailable once closed."""
         if self._closed:
@@ -79,10 +90,7 @@ class SqliteCatalog:
         return await future
 
     async def fetch(self, statement: ClauseElement, values: Values) -> Rows:
-        """Read inline: 15 µs, a thread hop would double it; or repeat an answer since which nothing was committed.
-
-        Nobody else writes: the data folder's lock sees to that.
-        """
+        """Read inline: 15 µs, a thread hop would double it; or repeat an answer since which nothing was committed."""
         commits = self._writer.commits  # before the rows are read: a commit meanwhile makes them old
         if commits != self._remembered_at or len(self._remembered) >= _MOST_REMEMBERED:
             self._remembered.clear()

@@ -16,6 +16,7 @@ from mediavault.catalog import events, rollups, usage
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.references import release
 from mediavault.catalog.tables import media, variants
+from mediavault.domain.imported import WITHOUT_ORIGIN
 from mediavault.domain.lifecycle import BY_LEASEHOLDER, LIVE, TRANSITIONS, Event, Status
 from mediavault.domain.reasons import printable
 from mediavault.errors import LostRace
@@ -77,7 +78,7 @@ class _Before:
     reserved_bytes: int
     blob_id: str | None
     retained_blob_id: str | None
-    origin_key: str  #: empty where there is no origin: a derived thumbnail
+    origin_key: str  #: one of WITHOUT_ORIGIN where there is none: a derived thumbnail's is empty
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def apply(
         yield from release(released)
     if event is Event.REMOVED:
         return replace(moved, along=(yield from _remove_derived(variant_id, at=at, reason=reason)))
-    if not before.origin_key and event in _ENDS_OF_A_WISH:
+    if before.origin_key in WITHOUT_ORIGIN and event in _ENDS_OF_A_WISH:
         yield from apply(variant_id, Event.REMOVED, at=at, reason=reason)
     return moved
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, case, func, select, update
 
@@ -10,13 +11,13 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, DoMany, Operation
 from mediavault.catalog.padding import chunks, is_among, padded
 from mediavault.catalog.tables import blobs, connections, media, organisations, variants
+from mediavault.domain.imported import WITHOUT_ORIGIN
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.reasons import printable
 from mediavault.errors import LostRace
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """A variant with its media and what its connection says about keeping it."""
 
     id: str
@@ -52,6 +53,11 @@ class Variant:
     def is_derived(self) -> bool:
         """Whether it has no origin: the storer makes it, from what is stored of its media item."""
         return not self.origin_key
+
+    @property
+    def has_origin(self) -> bool:
+        """Whether its bytes can be fetched: what was derived, or imported, has nowhere to be fetched from."""
+        return self.origin_key not in WITHOUT_ORIGIN
 
     @property
     def has_older_bytes(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mediavault import __version__
-from mediavault.cli import bench, blobs, keys, master_key, platform, verify
+from mediavault.cli import backup, bench, blobs, export, keys, master_key, platform, verify
 from mediavault.cli.answers import INTERRUPTED, command
 
 application = typer.Typer(
@@ -21,6 +21,7 @@ application.add_typer(keys.organisations, name="organisations")
 application.add_typer(keys.keys, name="keys")
 application.add_typer(master_key.master_key, name="master-key")
 application.add_typer(blobs.blobs, name="blobs")
+application.add_typer(backup.backup, name="backup")
 
 Data = Annotated[Path | None, typer.Option(help="The data folder (MEDIAVAULT_DATA; ./mediavault-data).")]
 ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one.")]
@@ -104,6 +105,8 @@ def demo(
 application.command("verify")(verify.verify)
 application.command("platform")(platform.platform)
 application.command("bench")(bench.bench)
+application.command("export")(export.export)
+application.command("import")(export.import_)
 
 
 def main() -> None:

@@ -175,12 +175,17 @@ class Operator:
                 raise
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise UpstreamUnavailable(f"the running vault does not answer: {type(error).__name__}") from error
-        try:
-            if status >= 400:
-                raise _ERROR_OF_STATUS.get(status, VaultError)(msgspec.json.decode(content)["message"])
-            return msgspec.json.decode(content, type=kind)
-        except (msgspec.DecodeError, KeyError, TypeError):
-            raise VaultError("the running vault answers as another version would: restart it") from None
+        return answer_of(kind, status, content)
+
+
+def answer_of(kind: type[T], status: int, content: bytes) -> T:
+    """What the running vault answered. Raises the error that it told."""
+    try:
+        if status >= 400:
+            raise _ERROR_OF_STATUS.get(status, VaultError)(msgspec.json.decode(content)["message"])
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, KeyError, TypeError):
+        raise VaultError("the running vault answers as another version would: restart it") from None
 
 
 def _check_id(key_id: str) -> None:

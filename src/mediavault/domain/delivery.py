@@ -44,7 +44,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Unmade:
-    """A thumbnail that the vault makes itself and has not made yet: there is no origin to ask."""
+    """There is no origin to ask: a thumbnail that the vault has not made yet, or an import that is not whole."""
 
 
 Plan = FromStore | FromEdge | Revalidate | FromFill | FromOrigin | NotYet | Gone | Unmade
