@@ -33,6 +33,7 @@ from mediavault.origin.access_api import AccessApi
 from mediavault.origin.client import GuardedClient
 from mediavault.origin.pacing import Pacing
 from mediavault.serving.media_host import MediaHost
+from mediavault.serving.repeating import Repeating
 from mediavault.storer.deliveries import Deliveries
 from mediavault.storer.derive import Derive, Lacking
 from mediavault.storer.scrub import Scrub
@@ -43,6 +44,7 @@ from mediavault.telemetry import Events, logger
 from mediavault.thumbnails.making import ThumbnailMaker
 from mediavault.vault.access import Access
 from mediavault.vault.at_risk import AtRisk
+from mediavault.vault.backing_up import Holding
 from mediavault.vault.checking import Readiness
 from mediavault.vault.connecting import Connecting
 from mediavault.vault.cooling import CoolDowns
@@ -52,6 +54,7 @@ from mediavault.vault.explaining import Explaining
 from mediavault.vault.filling import Filling
 from mediavault.vault.following import Following
 from mediavault.vault.identifying import Identifying
+from mediavault.vault.importing import ImportConfig, Importing
 from mediavault.vault.list_contents import ListContents
 from mediavault.vault.list_reading import ListReader
 from mediavault.vault.listing import Listing
@@ -61,6 +64,7 @@ from mediavault.vault.observing import Observing
 from mediavault.vault.pinning import Pinning
 from mediavault.vault.policing import Policing
 from mediavault.vault.reading import Reading
+from mediavault.vault.relaying import Relaying
 from mediavault.vault.reminting import Reminting
 from mediavault.vault.removing import Removing
 from mediavault.vault.restoring import Restoring
@@ -131,6 +135,7 @@ class Vault:
         await self.drain()
         await self.syncing.drain()
         await self.media.revalidating.drain()
+        self.media.repeating.clear()
         await self.filling.drain()
         await _cancelled(self._tending)
         await self.tending.remember()
@@ -166,6 +171,11 @@ async def _open_storage(
     except BaseException:
         await foundation.close()
         raise
+
+
+def import_config(config: Config) -> ImportConfig:
+    """An import is a store: it leaves as much room, and holds its leases as long."""
+    return ImportConfig(lease_ms=config.store.lease_ms, free_floor_bytes=config.store.free_floor_bytes)
 
 
 @dataclass(frozen=True)
@@ -216,6 +226,19 @@ def _signer(config: Config, sealer: Sealer) -> UrlSigner:
     return signer
 
 
+def _fetching(
+    config: Config, foundation: Foundation, edge: EdgeCache, client: GuardedClient, reminting: Reminting, now: Now
+) -> tuple[Filling, Revalidating, Relaying]:
+    """Who asks origins for media: in turn with each other, and minding what failed for any of them."""
+    catalog, sealer = foundation.catalog, foundation.sealer
+    turns, cool_downs = Turns(config.turns), CoolDowns(catalog, now, config.fill)
+    return (
+        Filling(catalog, edge, client, sealer, reminting, turns, cool_downs, now, config.fill),
+        Revalidating(edge, client, turns, sealer, reminting, cool_downs, now, config.fill),
+        Relaying(client, turns, sealer, reminting, cool_downs, now),
+    )
+
+
 async def open_vault(config: Config, foundation: Foundation, now: Now = milliseconds) -> Vault:
     """Build a vault on its foundation, which is closed when that fails; nothing runs yet.
 
@@ -228,16 +251,15 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
     removing = Removing(catalog, edge, now)
     connecting = Connecting(catalog, access_api, sealer, removing, now, config.upstream_url)
     reminting = Reminting(catalog, connecting, access_api, sealer, now, config.remint)
-    turns, cool_downs = Turns(config.turns), CoolDowns(catalog, now, config.fill)
-    filling = Filling(catalog, edge, client, sealer, reminting, turns, cool_downs, now, config.fill)
-    revalidating = Revalidating(edge, client, turns, sealer, reminting, cool_downs, now, config.fill)
+    filling, revalidating, relaying = _fetching(config, foundation, edge, client, reminting, now)
     derive = Derive(catalog, blobs, ThumbnailMaker(config.thumbnails), now)
     store = StoreVariant(catalog, blobs, edge, filling, derive, now, config.store)
     worker = Worker(catalog, store, now, holder=holder, lease_ms=config.store.lease_ms, config=config.worker)
     storing = Storing(catalog, now, worker.wake)
     elsewhere = partial(presigned_url, blobs) if config.storage.redirect else None
-    moving = Moving(catalog, blobs, places_of(blobs, config.blobs, config.storage), now)
-    damaging = Damaging(catalog, blobs, edge, worker.wake, now)
+    places = places_of(blobs, config.blobs, config.storage)
+    moving = Moving(catalog, blobs, places, now)
+    damaging = Damaging(catalog, blobs, edge, worker.wake, now, frozenset(places))
     counting = Counting(catalog, storing, now)
     reading = Reading(catalog, signer, now)
     reader = ListReader(connecting, access_api, sealer, now)
@@ -251,13 +273,17 @@ async def open_vault(config: Config, foundation: Foundation, now: Now = millisec
     return Vault(
         config=config,
         foundation=foundation,
-        api=_api(config, foundation, verbs, stream, Readiness(catalog, blobs), now),
+        api=_api(config, foundation, verbs, stream, Readiness(catalog, blobs, damaging), now),
         media=MediaHost(
-            *(catalog, blobs, edge, filling, revalidating, storing, counting, client, signer, sealer, now),
+            *(catalog, blobs, edge, filling, revalidating, storing, counting, relaying, signer, now),
             damaging=damaging,
+            repeating=Repeating(catalog),
             elsewhere=elsewhere,
         ),
-        control=Control(authorising, damaging, moving, foundation.rekeying).application(),
+        control=Control(
+            *(authorising, damaging, moving, foundation.rekeying, Holding(catalog, now)),
+            importing=Importing(catalog, blobs, edge, holder, config.upstream_url, now, import_config(config)),
+        ).application(),
         moving=moving,
         counting=counting,
         filling=filling,

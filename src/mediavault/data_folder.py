@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mediavault.errors import ConfigError, DataFolderLocked
+from mediavault.errors import ConfigError, Conflict, DataFolderLocked
+from mediavault.folders import make_durable, sync_folder
 
 MASTER_KEY_BYTES = 32
+#: Names the snapshot while a restore fills the folder.
+_RESTORING = "restore.unfinished"
 
 
 class DataFolder:
@@ -20,6 +23,7 @@ class DataFolder:
         self.path = path
         self._locks: list[int] = []
         with _clear_errors(f"the data folder {path} cannot be made"):
+            _refuse_file(path)
             _make_private(path)
 
     def lock(self, role: str) -> None:
@@ -54,6 +58,33 @@ class DataFolder:
         for fd in self._locks:
             os.close(fd)
         self._locks.clear()
+
+    def begin_restore(self, snapshot: str) -> None:
+        """Let this folder, which is locked and empty, be filled from a backup; or go on where that was cut short.
+
+        Until `end_restore` nobody serves it. Raises Conflict.
+        """
+        marker = self.path / _RESTORING
+        if marker.exists():
+            begun = marker.read_text().strip()
+            if begun != snapshot:
+                raise Conflict(f"{self.path} is being restored from {begun}: go on with that, or empty the folder")
+            return
+        others = sorted(path.name for path in self.path.iterdir() if path.name not in {"lock", "lost+found"})
+        if others:
+            raise Conflict(f"{self.path} is not empty ({others[0]}): restore into a new folder")
+        with _clear_errors(f"{marker} cannot be written"):
+            write_new(marker, snapshot + "\n")
+
+    def end_restore(self) -> None:
+        """All is there: it may be served."""
+        (self.path / _RESTORING).unlink()
+        sync_folder(self.path)
+
+    def require_whole(self) -> None:
+        """Raise ConfigError where a restore was cut short: what is here is a part of a vault."""
+        if (self.path / _RESTORING).exists():
+            raise ConfigError(f"a restore into {self.path} was cut short: run `mediavault backup restore` again")
 
     def master_keys(self) -> tuple[tuple[bytes, ...], bool]:
         """The keys in the folder, and whether the first was made just now. Raises ConfigError for what is no key.
@@ -100,7 +131,7 @@ class DataFolder:
         try:
             write_new(unfinished, "".join(f"{key.hex()}\n" for key in keys))
             unfinished.rename(path)
-            _sync(self.path)
+            sync_folder(self.path)
         finally:
             unfinished.unlink(missing_ok=True)
 
@@ -137,23 +168,17 @@ def write_new(path: Path, text: str) -> None:
         _move_to_new(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_durable(folder: Path) -> None:
-    """Make a folder and its missing parents; a power cut does not take their names, and all that is in them."""
-    if not folder.exists():
-        _make_durable(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+def _refuse_file(path: Path) -> None:
+    """A file where a folder is to be is a slip that the system's own words say little of. Raises ConfigError."""
+    lowest = next(each for each in (path, *path.absolute().parents) if each.exists() or each.is_symlink())
+    if not lowest.is_dir():
+        raise ConfigError(
+            f"{lowest} is no folder, and the vault keeps its data in one: name a folder with --data or MEDIAVAULT_DATA "
+            "(it is made if it is not there), or move the file away"
+        )
 
 
 def _make_private(path: Path) -> None:
@@ -162,9 +187,9 @@ def _make_private(path: Path) -> None:
     What else is there is left as it is: it may be anybody's, `/tmp` too. The files in it are private by themselves.
     """
     try:
-        _make_durable(path.parent)
+        make_durable(path.parent)
         path.mkdir(mode=0o700)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         if not path.is_dir():
             raise

@@ -214,6 +214,10 @@ class BlobUnavailable(BlobError):
     """The blob store may work later."""
 
 
+class BlobsAway(BlobUnavailable):
+    """Blobs are missing because their place is: a disk that is not mounted, or a place that is not configured."""
+
+
 class ThumbnailError(VaultError):
     """No thumbnail was made."""
 

@@ -53,6 +53,7 @@ async def open_foundation(config: Config, now: Now = milliseconds, *, visiting: 
             folder.visit()
         else:
             folder.lock(config.role)
+        folder.require_whole()
         ring, made = _master_keys(config, folder)
         catalog = await open_catalog(config.catalog)
         undo.push_async_callback(catalog.close)

@@ -34,6 +34,9 @@ class Events:
     BUCKET_UNREACHABLE = "bucket_unreachable"  #: the S3 service did not answer at the start
     BLOB_DAMAGED = "blob_damaged"  #: stored bytes were missing or bad: quarantined, and fetched again
     BLOB_UNREADABLE = "blob_unreadable"  #: stored bytes could not be read now; nothing was done to them
+    BLOB_STILL_UNREADABLE = "blob_still_unreadable"  #: they could not be read again later; their variants say so
+    BLOB_READABLE = "blob_readable"  #: what was said to be unreadable can be read again
+    BLOBS_AWAY = "blobs_away"  #: where blobs should be there are none, or nothing answers; what to do
     SCRUBBED = "scrubbed"  #: a round of the scrub through all stored bytes has ended
     UPSTREAM_FAILED = "upstream_failed"
     CONNECTIONS_REFUSED = "connections_refused"  #: one client address, or all of them, have as many as may be

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import stat
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from fakes import system_calls
 from fakes.catalog_rows import NOW, dump, row, rows, seen, shown, tenant
 from mediavault.catalog import items, organisations
 from mediavault.catalog.database import CatalogConfig, open_catalog
@@ -220,6 +222,14 @@ async def test_a_missing_value_is_the_programs_mistake_and_undoes_the_operation(
         await catalog.run(forgetful)
     assert await names(catalog) == []
     assert await rows(catalog, "organisations") == []
+
+
+async def test_the_names_of_the_folders_made_for_a_catalog_survive_a_power_cut(tmp_path, monkeypatch):
+    synced = system_calls.record(monkeypatch)
+    opened = await open_catalog(CatalogConfig(f"sqlite:///{tmp_path / 'one' / 'two' / 'catalog.sqlite'}"))
+    await opened.close()
+    assert [each for each in synced if each.startswith("fsync")] == [f"fsync {tmp_path.name}", "fsync one"]
+    assert stat.S_IMODE((tmp_path / "one" / "two").stat().st_mode) == 0o700
 
 
 async def test_commits_survive_a_power_cut(catalog):

@@ -163,7 +163,7 @@ async def test_a_rotation_seals_everything_anew_and_changes_no_secret(keys):
     assert new_url != old_url
     for url in (old_url, new_url):
         assert signer.verify(url.rpartition("/")[2], now=NOW).variant_id == "ab" * 16
-    assert keys.sealer.open_direct(direct) == "u"
+    assert keys.sealer.open_direct(direct).url == "u"
     assert [each.needed for each in await keys.rekeying.keys()] == [True, False]
 
 

@@ -1,17 +1,23 @@
 """The scrub: bounded, resumed, stopped by nothing; and what a crash between its steps leaves."""
 
 import asyncio
+import errno
 import hashlib
+from pathlib import Path
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
+from fakes import system_calls
 from fakes.blobs import MemoryBlobs
 from fakes.catalog_rows import NOW, broken_invariants, rows, tenant
 from mediavault.blobs.disk import DiskBlobs
 from mediavault.blobs.store import blob_key
 from mediavault.catalog import blob_rows, damage
 from mediavault.catalog.blob_rows import StoredBytes
-from mediavault.domain.times import DAY
+from mediavault.domain.scrub_round import ScrubRound
+from mediavault.domain.times import DAY, MINUTE
 from mediavault.storer.scrub import Scrub, ScrubConfig
 from mediavault.vault.damaging import Damaging
 
@@ -151,3 +157,99 @@ async def test_a_rate_of_nothing_reads_nothing(catalog, blobs):
     await catalog.run(damage.quarantined)
     looked.cancel()
     assert await damage.find_round(catalog) is None
+
+
+def failing_disk(monkeypatch, *blobs):
+    """Reading their files gives EIO, until that is undone."""
+    names = {blob["id"] for blob in blobs}
+
+    def is_bad(fd, *_):
+        return Path(f"/proc/self/fd/{fd}").readlink().name in names
+
+    return system_calls.fail(monkeypatch, "pread", errno.EIO, is_bad)
+
+
+def told(events):
+    return [each for each in events if each["type"] == "vault.media.unreadable"]
+
+
+async def test_what_cannot_be_read_once_is_in_the_log_alone(catalog, tmp_path, monkeypatch):
+    blobs = DiskBlobs(tmp_path / "blobs")
+    live = await stored(catalog, blobs, 2)
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        failing_disk(patched, live[0])
+        done = await scrub(catalog, blobs).scrub()
+    assert (done.blobs, done.damaged, done.unreadable) == (2, 0, 1)
+    assert [each["blob_id"] for each in logs if each["event"] == "blob_unreadable"] == [live[0]["id"]]
+    later = await scrub(catalog, blobs, now=lambda: NOW + 10 * MINUTE).look_again()  # the disk has recovered
+    assert (later.doubtful, later.reported) == ({}, ())
+    assert told(await rows(catalog, "outbox")) == []
+    assert {each["last_error"] for each in await rows(catalog, "variants")} == {None}
+
+
+async def test_what_cannot_be_read_twice_is_reported_kept_and_withdrawn_when_it_can_be_read(
+    catalog, tmp_path, monkeypatch
+):
+    blobs = DiskBlobs(tmp_path / "blobs")
+    live = await stored(catalog, blobs, 2)
+    with monkeypatch.context() as patched:
+        failing_disk(patched, live[0])
+        await scrub(catalog, blobs).scrub()
+        early = scrub(catalog, blobs, now=lambda: NOW + 10 * MINUTE - 1)
+        assert (await early.look_again()).reported == ()
+        again = scrub(catalog, blobs, now=lambda: NOW + 10 * MINUTE)
+        with capture_logs() as logs:
+            assert (await again.look_again()).reported == (live[0]["id"],)
+            await again.look_again()  # once is enough
+        assert [each["event"] for each in logs] == ["blob_still_unreadable"]
+        done = await scrub(catalog, blobs, now=lambda: NOW + 8 * DAY).scrub()  # the next round meets it again
+        assert (done.reported, done.doubtful, done.unreadable) == ((live[0]["id"],), {}, 1)
+    (event,) = told(await rows(catalog, "outbox"))
+    assert msgspec.json.decode(event["data"])["status"] == "stored"
+    variants = {each["blob_id"]: each for each in await rows(catalog, "variants")}
+    assert "cannot be read" in variants[live[0]["id"]]["last_error"]
+    assert "Input/output error" in variants[live[0]["id"]]["last_error"]
+    assert variants[live[1]["id"]]["last_error"] is None
+    assert {each["status"] for each in variants.values()} == {"stored"}
+    assert {each["state"] for each in await rows(catalog, "blobs")} == {"live"}
+    done = await scrub(catalog, blobs, now=lambda: NOW + 16 * DAY).scrub()
+    assert (done.reported, done.unreadable) == ((), 0)
+    assert {each["last_error"] for each in await rows(catalog, "variants")} == {None}
+    assert await broken_invariants(catalog) == []
+
+
+async def test_the_scrub_counts_what_it_does_and_knows_when_it_last_read_everything(catalog, blobs):
+    live = await stored(catalog, blobs, 3)
+    await blobs.put(key(live[1]), one(BODY + b"?"))
+    first = scrub(catalog, blobs)
+    await first.scrub()
+    size = sum(blob["size_bytes"] for blob in live)
+    seen = first.statistics
+    assert (seen.blobs, seen.bytes, seen.damaged, seen.unreadable, seen.rounds) == (3, size, 1, 0, 1)
+    assert seen.last_round_ended_at == NOW
+    restarted = scrub(catalog, blobs, now=lambda: NOW + 1)
+    assert await restarted.scrub() is None
+    assert (restarted.statistics.rounds, restarted.statistics.last_round_ended_at) == (0, NOW)
+
+
+async def test_a_store_that_is_away_is_one_line_and_not_one_for_each_blob(catalog, blobs):
+    for blob in await stored(catalog, blobs, 5):
+        await blobs.delete(key(blob))
+    with capture_logs() as logs:
+        done = await scrub(catalog, blobs).scrub()
+    assert (done.unreadable, done.doubtful) == (5, {})
+    assert [each["event"] for each in logs] == ["blobs_away", "scrubbed"]
+    assert "MEDIAVAULT_BLOBS_URL" in logs[0]["what_to_do"]
+
+
+def test_a_round_that_an_older_version_remembered_goes_on():
+    content = b'{"began_at":5,"after":"b","blobs":2,"bytes":9,"damaged":0,"unreadable":1}'
+    assert msgspec.json.decode(content, type=ScrubRound).passed("c", 1, damaged=False, unreadable=False).blobs == 3
+
+
+def test_only_so_many_unreadable_blobs_are_remembered():
+    current = ScrubRound(1)
+    for number in range(1_200):
+        current = current.doubted(str(number), number)
+    assert len(current.doubtful) == 1_000
+    assert current.doubted("0", 9_999).doubtful["0"] == 0

@@ -14,12 +14,15 @@ from urllib.parse import urlsplit
 from fakes import postgres
 from fakes.catalog_rows import broken_invariants, rows
 from fakes.crash_runs import copy_folder
+from fakes.killable import moving_places
 from fakes.running import serving
+from fakes.s3_faulty import FaultyS3
 from fakes.vaults import RunningVault, running_vault, until
 from mediavault.assembly import milliseconds
+from mediavault.blobs.places import url_of
 from mediavault.catalog import leases
 from mediavault.catalog.database import CatalogConfig, open_catalog
-from mediavault.domain.times import DAY
+from mediavault.domain.times import DAY, HOUR
 from mediavault.errors import NotFound
 from mediavault.platform.application import application
 from mediavault.platform.library import MediaItem
@@ -62,8 +65,8 @@ class Ground:
             job["undo_window_ms"] = -1
         copy = Copy(self, folder, database, job)
         try:
-            await copy.prepare()
-            yield copy
+            async with copy.prepared():
+                yield copy
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             if self.server and database:
@@ -78,13 +81,28 @@ class Copy:
     folder: Path
     database: str | None
     job: dict[str, Any]
+    bucket: FaultyS3 | None = None  #: in the scene that moves blobs to one
 
     @property
     def database_url(self) -> str:
         """Of the copy's catalog, on either engine."""
         return self.database or f"sqlite:///{self.folder / 'catalog.sqlite'}"
 
-    async def prepare(self) -> None:
+    @contextlib.asynccontextmanager
+    async def prepared(self) -> AsyncIterator[None]:
+        """With what the scene needs around it."""
+        await self._spoil()
+        if self.job["scene"] == "move":
+            self.job["to"] = url_of(self.folder / "moved")
+        if self.job["scene"] != "move to a bucket":
+            yield
+            return
+        self.bucket = FaultyS3()
+        async with self.bucket.served() as place:
+            self.job |= {"bucket": place.endpoint, "to": url_of(place)}
+            yield
+
+    async def _spoil(self) -> None:
         """Spoil what the scene is to find spoilt."""
         scene = self.job["scene"]
         if scene == "quarantine":
@@ -100,7 +118,13 @@ class Copy:
             (self.folder / "blobs" / ".staging" / "left.behind").write_bytes(b"half")
 
     def _file(self, org_id: str, blob_id: str) -> Path:
-        return self.folder / "blobs" / org_id / blob_id[-2:] / blob_id
+        """Wherever it is of the two folders that a blob may be in."""
+        paths = [self.folder / place / org_id / blob_id[-2:] / blob_id for place in ("moved", "blobs")]
+        return next((path for path in paths if path.is_file()), paths[-1])
+
+    def _read(self, org_id: str, blob_id: str) -> bytes:
+        moved = self.bucket.objects.get(f"pre/{org_id}/{blob_id}") if self.bucket else None
+        return self._file(org_id, blob_id).read_bytes() if moved is None else moved
 
     async def check_crashed(self) -> list[str]:
         """What is wrong before anything recovers: nothing may be half-visible at any moment."""
@@ -116,7 +140,7 @@ class Copy:
 
     def _wrong_bytes(self, org_id: str, blob_id: str, sha256: str | None) -> list[str]:
         try:
-            found = hashlib.sha256(self._file(org_id, blob_id).read_bytes()).hexdigest()
+            found = hashlib.sha256(self._read(org_id, blob_id)).hexdigest()
         except OSError as error:
             return [f"blob {blob_id}: {error}"]
         return [f"blob {blob_id} holds {found}"] if found != sha256 else []
@@ -125,13 +149,16 @@ class Copy:
         """What is wrong once the vault was started again and has come to rest; `done` if the scene came to its end."""
         scene, ground = self.job["scene"], self.ground
         sweep = SweepConfig(every_seconds=1000, undo_window_ms=self.job["undo_window_ms"])
+        ahead = [0]
         async with running_vault(
             self.folder,
             sandbox=ground.sandbox,
             platform_url=ground.platform_url,
+            now=lambda: milliseconds() + ahead[0],
             database_url=self.database,
             sweep=sweep,
             worker=WorkerConfig(look_every_seconds=0.02),
+            **moving_places(self.folder, scene, self.job.get("bucket")),
         ) as vault:
             catalog, blobs = vault.vault.foundation.catalog, vault.vault.media.blobs
             if scene == "first start":
@@ -143,10 +170,15 @@ class Copy:
                 with suppress(NotFound):  # where the scene had not found it yet
                     await vault.vault.media.damaging.examine(self.job["damaged"])
             await until(lambda: _at_rest(catalog))
+            wrong = []
+            if "to" in self.job:
+                turn = await vault.vault.moving.turn(self.job["to"], "", 60)
+                wrong += [f"not moved: {turn.failed}"] if turn.left else []
+                ahead[0] = 2 * HOUR  # dead movers' intents and old copies are past their time
             await vault.vault.sweeps.sweep()
             await vault.vault.media.damaging.set_aside()
             await blobs.sweep_staging(-1)
-            wrong = await broken_invariants(catalog)
+            wrong += await broken_invariants(catalog)
             wrong += await self._wrong_files(catalog)
             if scene != "first start":
                 wrong += await self._wrong_views(vault, done)
@@ -158,13 +190,18 @@ class Copy:
         wrong = [f"blob {blob['id']} is {blob['state']} at rest" for blob in live if blob["state"] != "live"]
         for blob in live:
             wrong += self._wrong_bytes(blob["org_id"], blob["id"], blob["sha256"])
-        root = self.folder / "blobs"
         found = Counter(
-            str(path.relative_to(root))
-            for path in root.rglob("*")
+            str(path.relative_to(self.folder))
+            for root in ("blobs", "moved")
+            for path in (self.folder / root).rglob("*")
             if path.is_file() and ".quarantine" not in path.parts
         )
-        known = Counter(f"{blob['org_id']}/{blob['id'][-2:]}/{blob['id']}" for blob in live)
+        if self.bucket:
+            found.update(self.bucket.objects.keys())
+            known = Counter(f"pre/{blob['org_id']}/{blob['id']}" for blob in live)
+        else:
+            root = "moved" if "to" in self.job else "blobs"
+            known = Counter(f"{root}/{blob['org_id']}/{blob['id'][-2:]}/{blob['id']}" for blob in live)
         wrong += [f"an orphan: {name}" for name in found - known]
         wrong += [f"left in staging: {left.name}" for left in (self.folder / "edge" / "staging").iterdir()]
         return wrong

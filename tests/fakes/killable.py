@@ -23,16 +23,20 @@ from typing import Any
 import structlog
 from sqlalchemy import text
 
+from fakes.s3_faulty import CREDENTIALS
 from fakes.vaults import test_config
 from mediavault.assembly import Vault, milliseconds, open_foundation, open_vault
 from mediavault.blobs import steps
+from mediavault.blobs.places import StorageConfig
+from mediavault.blobs.s3 import S3Blobs
+from mediavault.blobs.s3_config import S3Place
 from mediavault.catalog import connections, leases
 from mediavault.catalog.postgres import PostgresCatalog
 from mediavault.catalog.sqlite import SqliteCatalog
 from mediavault.config import Config
-from mediavault.domain.times import DAY
+from mediavault.domain.times import DAY, HOUR
 from mediavault.edge.staging import Staging
-from mediavault.errors import MediaNotFound, NotFound, VaultError
+from mediavault.errors import BlobUnavailable, MediaNotFound, NotFound, VaultError
 from mediavault.storer.store_variant import StoreConfig
 from mediavault.storer.sweeps import SweepConfig
 from mediavault.storer.worker import WorkerConfig
@@ -42,6 +46,8 @@ from mediavault.vault.restoring import Restoring
 _UNSETTLED = text("SELECT count(*) FROM variants WHERE status IN ('pending', 'storing')")
 MEDIA_URL = "http://127.0.0.1:1"
 Scene = Callable[[Vault, Any], Awaitable[None]]
+#: How far this process's clock is ahead, ms: some of a scene's work begins when time has passed.
+_AHEAD = [0]
 
 
 async def store(vault: Vault, job: Any) -> None:
@@ -88,12 +94,23 @@ async def quarantine(vault: Vault, job: Any) -> None:
     await store(vault, job)
 
 
+async def move(vault: Vault, job: Any) -> None:
+    """Move every blob to where blobs belong now, and delete the old copies when their time is over."""
+    turn = await vault.moving.turn(job["to"], "", 60)
+    if turn.left:
+        raise BlobUnavailable(f"not moved: {turn.failed}")
+    _AHEAD[0] += HOUR
+    await vault.sweeps.sweep()
+
+
 SCENES: dict[str, Scene] = {
     "store": store,
     "remove": remove,
     "restore": restore,
     "sweep": sweep,
     "quarantine": quarantine,
+    "move": move,
+    "move to a bucket": move,
 }
 
 
@@ -114,7 +131,23 @@ def configured(job: Any) -> Config:
         ),
         worker=WorkerConfig(stores_at_once=1, look_every_seconds=0.02),
         sweep=SweepConfig(undo_window_ms=job.get("undo_window_ms", DAY), abandoned_after_seconds=-1),
+        **moving_places(Path(job["data"]), job["scene"], job.get("bucket")),
     )
+
+
+def moving_places(data: Path, scene: str, endpoint: str | None) -> dict[str, Any]:
+    """Where blobs belong, and where they lay before, in the scenes that move them; nothing for the others."""
+    if not scene.startswith("move"):
+        return {}
+    if endpoint is None:
+        return {"blobs": data / "moved", "storage": StorageConfig(previous=data / "blobs")}
+    place = S3Place("bucket", "pre", endpoint, path_style=True)
+    return {"storage": StorageConfig(place, previous=data / "blobs", credentials=CREDENTIALS)}
+
+
+def now() -> int:
+    """This process's clock, Unix ms."""
+    return milliseconds() + _AHEAD[0]
 
 
 class Channel:
@@ -142,7 +175,7 @@ async def play(channel: Channel) -> None:
         await open_vault(configured(job), foundation)
     else:
         config = configured(job)
-        vault = await open_vault(config, await open_foundation(config, milliseconds))
+        vault = await open_vault(config, await open_foundation(config, now), now)
         catalog = vault.foundation.catalog
         if isinstance(catalog, SqliteCatalog):
             threads["catalog"] = catalog._writer.native_id or 0
@@ -179,6 +212,8 @@ def arm(fail_point: Any) -> None:
     if room == "catalog":
         for engine in (SqliteCatalog, PostgresCatalog):
             _around_operation(engine, name, fail_point)
+    elif room == "bucket":
+        _around_request(name, fail_point)
     else:
         owner: Any = {"steps": steps, "staging": Staging}[room]
         setattr(owner, name, _around(getattr(owner, name), fail_point))
@@ -214,6 +249,21 @@ def _around_operation(engine: Any, name: str, fail_point: Any) -> None:
         return result
 
     engine.run = reached
+
+
+def _around_request(name: str, fail_point: Any) -> None:
+    request, left = getattr(S3Blobs, name), [fail_point["nth"]]
+
+    async def reached(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0 and fail_point["side"] == "before":
+            end(fail_point)
+        result = await request(*arguments, **options)
+        if left[0] == 0 and fail_point["side"] == "after":
+            end(fail_point)
+        return result
+
+    setattr(S3Blobs, name, reached)
 
 
 def end(fail_point: Any) -> None:

@@ -194,4 +194,15 @@ async def media_that_a_disconnect_left(vault: CleanVault) -> Expected:
     return "left_by_a_disconnect", variant["id"]
 
 
+@plant
+async def a_move_that_died(vault: CleanVault) -> Expected:
+    return "abandoned_move", await intent(vault, vault.take("edge_only"), at=OLD, keep_until=OLD)
+
+
+@plant
+async def an_old_copy_that_no_sweep_deleted(vault: CleanVault) -> Expected:
+    variant = vault.take("edge_only")
+    return "old_copy_left", await intent(vault, variant, at=OLD, keep_until=OLD, state="doomed")
+
+
 __all__ = ["PLANTS"]

@@ -28,7 +28,7 @@ CODES = {
     "mkdir": ("EIO", "ENOSPC", "EDQUOT", "EROFS"),
     "ftruncate": ("EIO", "EROFS"),
 }
-SCENES = ["store", "remove", "restore", "sweep", "quarantine"]
+SCENES = ["store", "remove", "restore", "sweep", "quarantine", "move"]
 LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 TIERS = [pytest.param(5, id="sample"), pytest.param(None, id="all", marks=LONG)]
 #: While the vault starts, an error of the disk ends the start, with a reason; it is no scene.

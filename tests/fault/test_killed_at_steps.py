@@ -51,6 +51,29 @@ FAIL_POINTS = {
         "catalog.forget": 1,
         "catalog.settle_fetched": 1,
     },
+    "move": {
+        "catalog.intend": 1,
+        "steps.create_file": 1,
+        "steps.sync_file": 1,
+        "steps.make_folder": 2,
+        "steps.rename_file": 1,
+        "steps.sync_folder": 3,
+        "catalog.settle": 1,
+        "catalog.expire": 1,
+        "catalog.doomed": 1,
+        "steps.unlink_file": 2,
+        "catalog.forget": 1,
+    },
+    "move to a bucket": {
+        "catalog.intend": 1,
+        "bucket.put": 1,
+        "bucket.measure": 1,
+        "catalog.settle": 1,
+        "catalog.expire": 1,
+        "bucket.delete": 1,
+        "steps.unlink_file": 1,
+        "catalog.forget": 1,
+    },
 }
 EVERY = [
     (scene, {"at": at, "nth": nth, "side": side})

@@ -11,7 +11,7 @@ from fakes.crash_runs import SENDING, WRITING, Point, Scenes, sampled
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SCENES = ["store", "remove", "restore", "sweep", "quarantine", "first start"]
+SCENES = ["store", "remove", "restore", "sweep", "quarantine", "move", "first start"]
 #: How many of a scene's calls are tried in every run of the tests; `make test-long` tries all.
 LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 TIERS = [pytest.param(4, id="sample"), pytest.param(None, id="all", marks=LONG)]

@@ -135,7 +135,7 @@ async def test_what_cannot_be_done_is_the_same_error_either_way(operator: Operat
         for name in ("", " padded", "line\nbreak", "x" * 101):
             with pytest.raises(InvalidRequest, match="1 to 100 printable"):
                 operator.create_organisation(name)
-        with pytest.raises(NotFound, match="no organisation 'nobody'"):
+        with pytest.raises(NotFound, match=r"no organisation 'nobody'; there is 'default', 'taken' .*create NAME"):
             operator.create_key("nobody", ["ACCESS"], None)
         with pytest.raises(InvalidRequest, match="scopes are ACCOUNT, ACCESS; not ADMIN"):
             operator.create_key("default", ["ADMIN"], None)
@@ -171,7 +171,11 @@ async def test_commands_as_people_call_them(tmp_path):
 async def test_an_error_is_an_exit_code_and_json_when_asked(tmp_path, config):
     served = await start(config)
     said = {
-        ("keys", "create", "--org", "nobody"): (5, "there is no organisation 'nobody'"),
+        ("keys", "create", "--org", "nobody"): (
+            5,
+            "there is no organisation 'nobody'; there is 'default' (`mediavault organisations list` shows all, "
+            "`mediavault organisations create NAME` makes one)",
+        ),
         ("organisations", "create", "default"): (8, "there is an organisation 'default' already"),
         ("keys", "create", "--scopes", "ADMIN"): (2, "scopes are ACCOUNT, ACCESS; not ADMIN"),
         ("keys", "create", "--expires-in", "1s"): (2, "a key lives a minute to 3650 days, or without an end"),

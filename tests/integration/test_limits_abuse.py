@@ -24,6 +24,13 @@ def limited(tmp_path):
     return lambda **limits: running_vault(tmp_path / "data", now=lambda: NOW, limits=LimitConfig(**limits))
 
 
+@pytest.fixture
+def limited_anywhere(tmp_path, database_url):
+    """The same on each engine: where a limit comes before a row is looked up, or after."""
+    kept = {"now": lambda: NOW, "database_url": database_url}
+    return lambda **limits: running_vault(tmp_path / "data", limits=LimitConfig(**limits), **kept)
+
+
 def check_refused(answer: Any, limit: int | None = None) -> None:
     """The contract's 429."""
     assert answer.status == 429, answer.body
@@ -85,8 +92,8 @@ async def test_a_connection_over_its_rate_holds_up_no_other(limited):
         assert (await vault.call("GET", status, connection=coral)).status == 200
 
 
-async def test_another_organisation_cannot_use_up_the_rate_of_a_connection(limited):
-    async with limited(connection_per_minute=4) as vault:
+async def test_another_organisation_cannot_use_up_the_rate_of_a_connection(limited_anywhere):
+    async with limited_anywhere(connection_per_minute=4) as vault:
         connection = await vault.connect()
         await vault.vault.foundation.authorising.create_organisation("rivals")
         rival = await another_key(vault, "rivals")
@@ -128,7 +135,7 @@ async def test_off_is_off(limited):
         assert not [name for name in answer.headers if name.lower().startswith("x-ratelimit")]
 
 
-async def test_guessed_keys_are_not_looked_up_any_more_while_known_keys_go_on(limited, monkeypatch):
+async def test_guessed_keys_are_not_looked_up_any_more_while_known_keys_go_on(limited_anywhere, monkeypatch):
     looked_up = []
     find_key = organisations.find_key
 
@@ -137,7 +144,7 @@ async def test_guessed_keys_are_not_looked_up_any_more_while_known_keys_go_on(li
         return await find_key(catalog, *asked)
 
     monkeypatch.setattr(organisations, "find_key", counted)
-    async with limited(guesses_per_minute=5) as vault:
+    async with limited_anywhere(guesses_per_minute=5) as vault:
         assert (await vault.call("GET", WHOAMI)).status == 200
         looked_up.clear()
         guesses = [await vault.call("GET", WHOAMI, key=f"a-guess-of-a-key-{number:04}") for number in range(20)]
@@ -149,16 +156,16 @@ async def test_guessed_keys_are_not_looked_up_any_more_while_known_keys_go_on(li
         assert (await vault.call("GET", WHOAMI, key=await another_key(vault))).status == 429
 
 
-async def test_guesses_at_once_are_counted_before_any_is_looked_up(limited):
-    async with limited(guesses_per_minute=5) as vault:
+async def test_guesses_at_once_are_counted_before_any_is_looked_up(limited_anywhere):
+    async with limited_anywhere(guesses_per_minute=5) as vault:
         answers = await asyncio.gather(
             *(vault.call("GET", WHOAMI, key=f"a-guess-of-a-key-{number:04}") for number in range(30))
         )
         assert sorted(answer.status for answer in answers) == [401] * 5 + [429] * 25
 
 
-async def test_right_keys_are_no_guesses(limited):
-    async with limited(guesses_per_minute=2) as vault:
+async def test_right_keys_are_no_guesses(limited_anywhere):
+    async with limited_anywhere(guesses_per_minute=2) as vault:
         for _ in range(6):
             assert (await vault.call("GET", WHOAMI, key=await another_key(vault))).status == 200
 

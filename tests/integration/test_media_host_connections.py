@@ -106,12 +106,6 @@ async def test_http_1_0_sees_a_reset_where_the_end_would_look_like_the_end_of_th
         await port.say(b"GET /fails HTTP/1.0\r\n\r\n")
 
 
-async def test_a_small_file_that_is_not_whole_is_an_error_and_not_a_body(port):
-    found = answers(await port.say(get(b"/shrunk-small") + CLOSE))
-    assert [status for status, *_ in found] == [500, 200]
-    assert port.host.sources[0].fd == -1
-
-
 async def test_a_slow_head_is_told_and_cut_and_an_idle_connection_closed(large):
     patience = Patience(request_seconds=0.1, parting_seconds=0.1)
     async with serve(large, patience) as port:
@@ -131,7 +125,7 @@ async def test_a_client_that_takes_nothing_is_let_go(large):
         writer.write(get(b"/file"))
         await until(lambda: _is(lambda: bool(port.host.sources)))
         await until(lambda: _is(lambda: not port.connections))
-        assert port.host.sources[0].fd == -1
+        await until(lambda: _is(lambda: port.host.sources[0].fd == -1))  # its task ends a turn of the loop later
         writer.close()
 
 

@@ -142,7 +142,7 @@ async def direct(tmp_path) -> Any:
 
 
 def _direct_url(vault: RunningVault, url: str) -> str:
-    sealed = vault.vault.media.sealer.seal_direct(url, "org", "conn")
+    sealed = vault.vault.foundation.sealer.seal_direct(url, "org", "conn")
     return str(vault.vault.media.signer.sign_direct(sealed, ttl_seconds=60, now=vault.vault.now()))
 
 

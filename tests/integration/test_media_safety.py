@@ -86,6 +86,17 @@ async def test_unknown_bytes_are_an_attachment_on_every_path(vault, state, asked
 
 
 @pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("declared", ["video/mp4", "image/jpeg"])
+async def test_unknown_bytes_are_an_attachment_whatever_they_are_declared_as(vault, state, declared):
+    seen = await _in_state(vault, state, UNKNOWN, declared)
+    answer = await vault.ask("GET", seen.url)
+    _is_guarded(answer)
+    assert answer.body == UNKNOWN
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert _disposition(answer) == ("attachment", "media.bin")
+
+
+@pytest.mark.parametrize("state", STATES)
 async def test_a_picture_is_a_picture_whatever_it_is_declared_as(vault, state):
     seen = await _in_state(vault, state, GIF, "text/javascript")
     answer = await vault.ask("GET", seen.url)

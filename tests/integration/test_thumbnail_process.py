@@ -326,6 +326,42 @@ def test_the_process_says_how_it_is_confined():
     assert json.loads(done.stdout.partition(b"\n")[0])["confined"]["calls"] is True
 
 
+def test_the_decoder_of_videos_is_never_root_and_reads_its_input(tmp_path):
+    video = tmp_path / "video"
+    video.write_bytes(b"bytes that its owner alone may read")
+    video.chmod(0o600)
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nexec /bin/cat /proc/self/status /dev/fd/0\n")
+    program.chmod(0o755)
+    task = {"work": "frame", "contentType": "video/mp4", "program": str(program), "edge": 480, "mostPixels": 10**6}
+    task |= {"memoryBytes": 1 << 30, "cpuSeconds": 5, "wallSeconds": 20}
+    command = [sys.executable, "-I", "-m", "mediavault.thumbnails.child", json.dumps(task)]
+    with video.open("rb") as source:
+        done = subprocess.run(command, stdin=source, capture_output=True, env={}, timeout=60)
+    assert done.stdout.endswith(video.read_bytes()), done
+    said = dict(line.split(":", 1) for line in done.stdout.decode().splitlines() if ":" in line)
+    users, rights = set(said["Uid"].split()), {int(said[name], 16) for name in ("CapPrm", "CapEff", "CapAmb")}
+    if os.geteuid() == 0:
+        assert users == {"65534"}
+        assert rights <= {1 << 1, 1 << 2}  # to read files, and nothing else that root may
+    else:
+        assert (users, rights) == ({str(os.geteuid())}, {0})
+
+
+def test_a_process_that_left_root_still_ends_with_the_vault():
+    asked = """
+import ctypes
+from mediavault.thumbnails import confinement
+confinement.die_with_parent()
+confinement.leave_root()
+number = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
+print(number.value)
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", asked], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("9\n", "")
+
+
 async def test_without_ffmpeg_a_video_is_lacking_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     maker = ThumbnailMaker(ThumbnailConfig())

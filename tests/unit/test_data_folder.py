@@ -86,10 +86,12 @@ def test_a_damaged_master_key_is_refused_and_not_replaced(folder, content):
 
 def test_what_cannot_be_made_or_read_is_a_clear_error(folder, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"the data folder .*file cannot be made"):
-        DataFolder(tmp_path / "file")
-    with pytest.raises(ConfigError, match="Not a directory"):
-        DataFolder(tmp_path / "file" / "below")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match=r"file is no folder, .*: name a folder with --data"):
+            DataFolder(path)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="nowhere is no folder"):
+        DataFolder(tmp_path / "nowhere")
     for name in ("lock", "master.key"):
         (folder().path / name).mkdir()
     with pytest.raises(ConfigError, match="lock cannot be locked: Is a directory"):

@@ -39,7 +39,7 @@ class Answering:
         """Answer one HTTP request."""
         request_id = new_request_id()
         of_operation: Headers = []
-        scope = {**scope, _HEADERS: of_operation}
+        scope[_HEADERS] = of_operation
         started = False
 
         async def identified_send(message: Any) -> None:

@@ -53,6 +53,7 @@ class _Limit:
     def __init__(self, name: str, per_minute: int) -> None:
         self.name = name
         self.buckets = Buckets(Rate(per_minute))
+        self.seconds = self.buckets.rate.seconds
         self._each = self.buckets.rate.each_seconds
         self._most = (b"x-ratelimit-limit", b"%d" % per_minute)
         self._per_minute = per_minute
@@ -219,14 +220,14 @@ class Visit:
 
     def refuse(self, limit: _Limit, full_in: float) -> None:
         """Raises TooManyRequests; `full_in` is what the bucket said."""
-        self._tell(limit, limit.buckets.rate.seconds)
+        self._tell(limit, limit.seconds)
         raise TooManyRequests(f"Too many requests {limit.name}", retry_after=ceil(-full_in))
 
     def _take(self, limit: _Limit, key: object) -> None:
         full_in = limit.buckets.take(key, self._began_at)
         if full_in < 0:
             self.refuse(limit, full_in)
-        used = full_in / limit.buckets.rate.seconds
+        used = full_in / limit.seconds
         if self._told_at < 0 or used > self._used + _WORTH_TELLING:
             self._used = used
             self._tell(limit, full_in)

@@ -57,7 +57,7 @@ class Media:
         """`GET /v2/vault-plus/media/{mediaId}`, the hot one: plain ASGI, one query, no framework on the way."""
         caller = await principal(self.authorising, scope, Scope.ACCOUNT)
         media_id = scope["path"][len(ITEM_PREFIX) :]
-        content = msgspec.json.encode(await self.reading.item(caller.org_id, connection_id(scope), media_id))
+        content = await self.reading.item_json(caller.org_id, connection_id(scope), media_id)
         await send(
             {
                 "type": "http.response.start",

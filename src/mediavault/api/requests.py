@@ -45,8 +45,13 @@ def integral_text(text: str) -> str:
 
 def header(scope: Any, name: bytes) -> str | None:
     """A header that may stand once; twice is as good as none."""
-    values = [value for given, value in scope["headers"] if given == name]
-    return values[0].decode("latin-1").strip(" \t") if len(values) == 1 else None
+    found = None
+    for given, value in scope["headers"]:
+        if given == name:
+            if found is not None:
+                return None
+            found = value
+    return None if found is None else found.decode("latin-1").strip(" \t")
 
 
 async def principal(authorising: Authorising, scope: Any, wanted: Scope) -> Principal:

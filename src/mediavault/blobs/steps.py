@@ -64,10 +64,10 @@ def create_file(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def open_regular(path: Path | str) -> tuple[int, int]:
+def open_regular(path: Path | str, *, dir_fd: int | None = None) -> tuple[int, int]:
     """Open a regular file for reading: its descriptor and its size in bytes. Raises BlobCorrupt if it is no such."""
     # O_NONBLOCK: a FIFO lying there would hold the open until somebody wrote to it.
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):

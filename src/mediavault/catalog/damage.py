@@ -6,7 +6,7 @@ aside, as a doomed one goes once its bytes were deleted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, delete, func, insert, literal, null, or_, select, update
 
@@ -28,6 +28,8 @@ class LiveBlob:
     org_id: str
     size_bytes: int
     sha256: str  #: hex
+    #: Where it was moved to, by its row; it is the same blob wherever that is.
+    place: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,17 @@ class Damaged:
         return self.refetched + self.not_restorable
 
 
-_LIVE = select(blobs.c.id, blobs.c.org_id, blobs.c.size_bytes, blobs.c.sha256).where(
+_LIVE = select(blobs.c.id, blobs.c.org_id, blobs.c.size_bytes, blobs.c.sha256, blobs.c.place).where(
     is_in(blobs.c.state, BlobState.LIVE)
 )
 _ONE_LIVE = _LIVE.where(blobs.c.id == bindparam("blob_id"))
 _PAGE = _LIVE.where(blobs.c.id > bindparam("after")).order_by(blobs.c.id).limit(bindparam("at_most"))
+_TOTAL = select(func.count(), func.coalesce(func.sum(blobs.c.size_bytes), 0)).where(
+    is_in(blobs.c.state, BlobState.LIVE)
+)
 #: Others of which some must be there, before one that is missing is believed to be lost: on both sides of it by age.
 _OLDER = _LIVE.where(blobs.c.id < bindparam("blob_id")).order_by(blobs.c.id.desc()).limit(bindparam("at_most"))
+_LAST = "~"  # behind every id
 _YOUNGER = _LIVE.where(blobs.c.id > bindparam("blob_id")).order_by(blobs.c.id).limit(bindparam("at_most"))
 _REFERRING = (
     select(variants.c.id, variants.c.status, variants.c.blob_id)
@@ -78,6 +84,16 @@ _QUARANTINED = (
     .order_by(blobs.c.id)
     .limit(200)
 )
+_QUARANTINE_ABANDONED = (
+    update(blobs)
+    .where(
+        blobs.c.id == bindparam("blob_id"),
+        is_in(blobs.c.state, BlobState.WRITING),
+        blobs.c.keep_until <= bindparam("now"),
+    )
+    .values(state=literal(BlobState.QUARANTINED.value), keep_until=null())
+    .returning(blobs.c.id)
+)
 _FORGET = delete(blobs).where(blobs.c.id == bindparam("blob_id"), is_in(blobs.c.state, BlobState.QUARANTINED))
 
 _ROUND = "scrub"
@@ -97,10 +113,23 @@ async def live_blobs(catalog: Catalog, after: str, at_most: int) -> list[LiveBlo
     return [LiveBlob(*row) for row in await catalog.fetch_list(_PAGE, {"after": after, "at_most": at_most})]
 
 
+async def live_total(catalog: Catalog) -> tuple[int, int]:
+    """How many live blobs there are, and their bytes."""
+    ((count, size_bytes),) = await catalog.fetch_list(_TOTAL, {})
+    return int(count), int(size_bytes)
+
+
 async def neighbours(catalog: Catalog, blob_id: str, at_most: int) -> list[LiveBlob]:
     """Live blobs made before and after one, up to so many on each side."""
     values = {"blob_id": blob_id, "at_most": at_most}
     return [LiveBlob(*row) for side in (_OLDER, _YOUNGER) for row in await catalog.fetch_list(side, values)]
+
+
+async def oldest_and_newest(catalog: Catalog) -> list[LiveBlob]:
+    """The live blobs of the first and of the last announcement; fewer where there are fewer."""
+    oldest = await catalog.fetch(_PAGE, {"after": "", "at_most": 1})
+    newest = await catalog.fetch(_OLDER, {"blob_id": _LAST, "at_most": 1})
+    return [LiveBlob(*row) for row in {tuple(row) for row in (*oldest, *newest)}]
 
 
 async def referring(catalog: Catalog, blob_id: str) -> list[str]:
@@ -138,6 +167,11 @@ def quarantine(blob_id: str, reason: str, now: int) -> Operation[Damaged | None]
             given_up.append(variant_id)
     yield Do(_QUARANTINE, {"blob_id": blob_id})
     return Damaged(tuple(refetched), tuple(given_up))
+
+
+def quarantine_abandoned(blob_id: str, now: int) -> Operation[bool]:
+    """Let nobody go on with the copy of a move that died; whether there was one, whose bytes are to be set aside."""
+    return bool((yield Do(_QUARANTINE_ABANDONED, {"blob_id": blob_id, "now": now})))
 
 
 def quarantined() -> Operation[list[tuple[str, str]]]:

@@ -1,14 +1,15 @@
 """The two engines behind one small interface, and how a database URL chooses between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import ClauseElement
 
 from mediavault.catalog.operations import Operation, Rows, Values
 from mediavault.errors import ConfigError
+from mediavault.folders import make_durable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,6 +29,14 @@ class Catalog(Protocol):
     #: Whether several processes may use this catalog at once.
     shared: bool
 
+    @property
+    def commits(self) -> int | None:
+        """Grows with every commit: before a reader can see it, and again before its caller is told of it.
+
+        None where other processes commit too.
+        """
+        ...
+
     async def run(self, operation: Callable[P, Operation[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one operation in a transaction of its own fate: its exception undoes it, and only it."""
         ...
@@ -43,6 +52,16 @@ class Catalog(Protocol):
     async def close(self) -> None:
         """Finish what was handed in and let go of the database."""
         ...
+
+
+def at_once(reading: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never waits: the catalog of a single process reads inline."""
+    try:
+        reading.send(None)
+    except StopIteration as read:
+        return read.value  # type: ignore[no-any-return]
+    reading.close()
+    raise RuntimeError("the catalog made its reader wait")
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -65,7 +84,7 @@ async def open_catalog(config: CatalogConfig) -> Catalog:
         from mediavault.catalog.sqlite import SqliteCatalog
 
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_durable(path.parent, 0o700)  # else a power cut may take the catalog's name, and all that is in it
         except OSError as error:
             raise ConfigError(f"the database cannot lie in {path.parent}: {error.strerror}") from error
         await schema.upgrade_sqlite(path)

@@ -6,6 +6,7 @@ from sqlalchemy import TextClause, text
 
 from mediavault.catalog.transitions import EVENT_TYPES
 from mediavault.catalog.verification import CHECKS, MOST, RESTORE, Check, select
+from mediavault.catalog.verification_places import MOVES
 from mediavault.domain.lifecycle import TRANSITIONS
 
 #: `(table, its key, its connection, column, table it refers to, that one's column)`: both must be of one organisation.
@@ -141,7 +142,7 @@ _EVENTS = (
 )
 
 #: Everything rows are asked.
-ALL: Sequence[Check] = (*CHECKS, *(_foreign(*each) for each in _REFERENCES), _FOREIGN_VARIANT, *_EVENTS)
+ALL: Sequence[Check] = (*CHECKS, *MOVES, *(_foreign(*each) for each in _REFERENCES), _FOREIGN_VARIANT, *_EVENTS)
 
 #: Connections, with what their policy is folded from.
 CONNECTIONS = text(

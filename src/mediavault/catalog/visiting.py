@@ -22,10 +22,11 @@ class VisitedSqlite:
     """A SQLite file that another process may be writing; each statement sees what was committed when it began."""
 
     shared = True
+    commits = None
 
     def __init__(self, path: Path) -> None:
         try:
-            self._db = sqlite.driver.connect(f"file:{_quoted(path)}?mode=ro", uri=True, check_same_thread=False)
+            self._db = sqlite.driver.connect(sqlite.read_only_uri(path), uri=True, check_same_thread=False)
             self._db.execute("PRAGMA query_only=ON")
             self._db.execute("PRAGMA busy_timeout=10000")
         except sqlite.driver.Error as error:
@@ -53,10 +54,6 @@ class VisitedSqlite:
     async def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 async def visit_catalog(config: CatalogConfig) -> Catalog:

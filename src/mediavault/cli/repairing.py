@@ -6,9 +6,10 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from mediavault.blobs.places import open_storage
+from mediavault.blobs.places import open_storage, places_of
 from mediavault.blobs.store import BlobStore, blob_key
 from mediavault.catalog.database import sqlite_path
+from mediavault.catalog.verification_places import ABANDONED_MOVE
 from mediavault.cli.operators import Operator
 from mediavault.cli.serving import tell_secrets
 from mediavault.config import Config
@@ -20,6 +21,7 @@ from mediavault.vault.damaging import Damaging
 
 _DAMAGED = frozenset({"blob_missing", "blob_no_file", "blob_size", "blob_digest"})
 _ORPHAN = "orphan_blob"
+_REPAIRABLE = _DAMAGED | {_ORPHAN, ABANDONED_MOVE}
 
 
 class Examined(msgspec.Struct, rename="camel"):
@@ -31,7 +33,7 @@ class Examined(msgspec.Struct, rename="camel"):
 
 def repairable(findings: Sequence[Finding]) -> list[Finding]:
     """Those of which the bytes can be set aside."""
-    return [finding for finding in findings if finding.code in _DAMAGED | {_ORPHAN} and finding.blob is not None]
+    return [finding for finding in findings if finding.code in _REPAIRABLE and finding.blob is not None]
 
 
 async def repair(config: Config, findings: Sequence[Finding]) -> list[str]:
@@ -77,7 +79,8 @@ class RepairOperator(Operator):
         edge = None
         if sqlite_path(self._here.catalog.url) is not None:
             edge = EdgeCache.open(self._here.data / "edge", self._here.edge, milliseconds)
-        return Damaging(foundation.catalog, self._blobs, edge, lambda: None, milliseconds)
+        places = frozenset(places_of(self._blobs, self._here.blobs, self._here.storage))
+        return Damaging(foundation.catalog, self._blobs, edge, lambda: None, milliseconds, places)
 
     async def _opened(self, directly: Callable[[Any], Awaitable[Any]]) -> Any:
         foundation = await open_foundation(self._here, visiting=True)

@@ -120,6 +120,7 @@ async def _tell(verifying: "Verifying") -> None:
 
 def _show(report: "Report", repaired: Sequence[str], *, repair: bool, dry_run: bool) -> None:
     from mediavault.domain.findings import INVARIANTS
+    from mediavault.domain.times import iso8601
 
     for finding in report.findings:
         where = ("organisation", "connection", "variant", "blob", "subject")
@@ -129,6 +130,9 @@ def _show(report: "Report", repaired: Sequence[str], *, repair: bool, dry_run: b
         print(f"Invariant {number}: {INVARIANTS[number]}.")
     if repair:
         print(f"{len(repaired)} {'would be' if dry_run else ''} set aside".replace("  ", " "))
+    if report.scrubbed_at is not None:
+        unread = f"; {report.unreadable} blobs it cannot read" if report.unreadable else ""
+        print(f"The scrub read everything stored last by {iso8601(report.scrubbed_at)}{unread}.")
     rate = report.bytes / max(report.seconds, 0.001) / 1e6
     depth = f"{rate:.0f} MB/s hashed" if report.deep else "sizes only"
     count = len(report.findings)

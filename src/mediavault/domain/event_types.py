@@ -7,6 +7,8 @@ CONNECTION_UPDATED = "connection.updated"
 CONNECTION_EXPIRED = "connection.expired"
 LIST_SYNCED = "vault.list.synced"
 LIMIT_REACHED = "vault.limit.reached"
+#: Stored bytes could not be read, twice, a while apart; the variant stays stored.
+UNREADABLE = "vault.media.unreadable"
 #: Sent by hand to one endpoint; it never lies in the outbox.
 TEST = "webhook.test"
 
@@ -20,4 +22,4 @@ BY_DEFAULT = frozenset(
         *(LIST_SYNCED, LIMIT_REACHED),
     }
 )
-KNOWN = BY_DEFAULT | _MEDIA
+KNOWN = BY_DEFAULT | _MEDIA | {UNREADABLE}

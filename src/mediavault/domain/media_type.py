@@ -167,6 +167,15 @@ def agrees(declared: str | None, sniffed: str | None) -> bool:
     return any(said in group and seen in group for group in _SAME_CONTAINER)
 
 
+def may_be(declared: str, head: bytes) -> bool:
+    """Whether bytes that `sniff` knows nothing of can be what they are declared as.
+
+    Everything that browsers show has a sniffer, so unknown bytes are none of it, but for MP4 of a brand nobody listed.
+    """
+    said = canonical(declared)
+    return said not in INLINE_SAFE or (said in _SAME_CONTAINER[0] and head[4:8] == b"ftyp")
+
+
 def by_extension(url_path: str) -> str | None:
     """The type that the extension of a URL's path promises, if it is one of media."""
     _, dot, extension = url_path.rpartition("/")[2].rpartition(".")

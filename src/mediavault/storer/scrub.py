@@ -1,7 +1,9 @@
 """The scrub: every stored blob is read and hashed again, round after round, at a bounded rate.
 
 A round goes through the blobs in the order of their ids and is remembered as it goes on, so that a restart resumes it.
-What it finds bad is quarantined (`vault/damaging.py`); what cannot be read is reported, and met again next round.
+What it finds bad is quarantined (`vault/damaging.py`). What cannot be read is met again after a while: where that fails
+too, the variants that rely on it say so until a later round can read it. It is not quarantined: a controller or a cable
+that fails would take everything from everybody, and a disk that is mended would give back what was given up.
 """
 
 import asyncio
@@ -13,11 +15,12 @@ from dataclasses import dataclass
 import msgspec
 
 from mediavault.blobs.store import BlobStore, blob_key
-from mediavault.catalog import damage
+from mediavault.catalog import damage, unreadable
 from mediavault.catalog.damage import LiveBlob
 from mediavault.catalog.database import Catalog
+from mediavault.domain.scrub_round import ScrubRound
 from mediavault.domain.times import DAY, MINUTE, Now
-from mediavault.errors import BlobCorrupt, BlobNotFound, VaultError
+from mediavault.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsAway
 from mediavault.telemetry import Events, logger
 from mediavault.vault.damaging import Damaging, difference
 
@@ -33,17 +36,19 @@ class ScrubConfig:
     bytes_per_second: int = 4 << 20  #: 0 turns it off
     round_every_ms: int = 7 * DAY  #: from the begin of a round to the next one's
     look_every_seconds: float = MINUTE / 1000  #: whether a round is due
+    again_after_ms: int = 10 * MINUTE  #: what could not be read is read once more
 
 
-class Round(msgspec.Struct, frozen=True):
-    """How far the scrub is."""
+@dataclass
+class ScrubStatistics:
+    """The scrub in numbers since this process began, for metrics."""
 
-    began_at: int  #: Unix ms; 0 before the first round
-    after: str  #: the last blob that was read; empty where no round is under way
     blobs: int = 0
     bytes: int = 0
     damaged: int = 0
     unreadable: int = 0
+    rounds: int = 0
+    last_round_ended_at: int | None = None  #: Unix ms; of any process's
 
 
 class Scrub:
@@ -64,6 +69,7 @@ class Scrub:
         self._now = now
         self._config = config
         self._pause = pause
+        self.statistics = ScrubStatistics()
 
     async def run(self) -> None:
         """Begin or resume rounds as they come due; with a rate of 0 there are none, but what is left is set aside."""
@@ -71,19 +77,18 @@ class Scrub:
             try:
                 await self._damaging.set_aside()
                 if self._config.bytes_per_second:
+                    await self.look_again()
                     await self.scrub()
             except Exception:  # the loop outlives whatever it met
                 logger().exception(Events.WORKER_FAILED, worker="scrub")
             await asyncio.sleep(self._config.look_every_seconds)
 
-    async def scrub(self) -> Round | None:
+    async def scrub(self) -> ScrubRound | None:
         """Carry the round under way, or a due one, to its end; None where none is due."""
-        content = await damage.find_round(self._catalog)
-        current = Round(0, "") if content is None else msgspec.json.decode(content, type=Round)
-        if not current.after:
-            if current.began_at and self._now() < current.began_at + self._config.round_every_ms:
-                return None
-            current = Round(self._now(), "")
+        current = await self._round()
+        if not current.is_due(self._now(), self._config.round_every_ms):
+            return None
+        current = current if current.after else current.begun(self._now())
         unwritten = 0
         while page := await damage.live_blobs(self._catalog, current.after, _PAGE):
             for blob in page:
@@ -92,45 +97,88 @@ class Scrub:
                 if unwritten >= _REMEMBERED_BYTES:
                     await self._remember(current)
                     unwritten = 0
+            current = await self._looked_again(current)
             await self._remember(current)
-        await self._remember(msgspec.structs.replace(current, after=""))
+        current = current.ended(self._now())
+        await self._remember(current)
+        self.statistics.rounds += 1
         done = msgspec.structs.asdict(current)
         logger().info(Events.SCRUBBED, **{name: done[name] for name in ("blobs", "bytes", "damaged", "unreadable")})
         return current
 
-    async def _remember(self, current: Round) -> None:
-        await self._catalog.run(damage.remember_round, msgspec.json.encode(current))
+    async def look_again(self) -> ScrubRound:
+        """Read once more what could not be read a while ago; report what still cannot."""
+        before = await self._round()
+        current = await self._looked_again(before)
+        if current != before:
+            await self._remember(current)
+        return current
 
-    async def _counted(self, current: Round, blob: LiveBlob) -> Round:
-        """The round with one blob more; a blob that cannot be read does not keep the others."""
-        damaged = unreadable = 0
+    async def _round(self) -> ScrubRound:
+        content = await damage.find_round(self._catalog)
+        found = ScrubRound(0) if content is None else msgspec.json.decode(content, type=ScrubRound)
+        self.statistics.last_round_ended_at = found.ended_at
+        return found
+
+    async def _remember(self, current: ScrubRound) -> None:
+        await self._catalog.run(damage.remember_round, msgspec.json.encode(current))
+        self.statistics.last_round_ended_at = current.ended_at
+
+    async def _counted(self, current: ScrubRound, blob: LiveBlob) -> ScrubRound:
+        """The round with one blob more; a blob that cannot be read does not keep the others. Raises CatalogError."""
+        damaged, failed = False, True
         try:
             damaged = await self._check(blob)
-        except VaultError as error:
-            unreadable = 1
+            failed = False
+        except BlobsAway:
+            pass  # told where it was found, once for all of them
+        except BlobError as error:
             logger().error(Events.BLOB_UNREADABLE, blob_id=blob.id, reason=str(error))
-        return msgspec.structs.replace(
-            current,
-            after=blob.id,
-            blobs=current.blobs + 1,
-            bytes=current.bytes + blob.size_bytes,
-            damaged=current.damaged + damaged,
-            unreadable=current.unreadable + unreadable,
-        )
+            current = current.doubted(blob.id, self._now())
+        if not failed:
+            current = await self._readable(current, blob.id)
+        self.statistics.blobs += 1
+        self.statistics.bytes += blob.size_bytes
+        self.statistics.damaged += damaged
+        self.statistics.unreadable += failed
+        return current.passed(blob.id, blob.size_bytes, damaged=damaged, unreadable=failed)
 
-    async def _check(self, blob: LiveBlob) -> int:
+    async def _looked_again(self, current: ScrubRound) -> ScrubRound:
+        for blob_id in current.due_again(self._now(), self._config.again_after_ms):
+            blob = await damage.live_blob(self._catalog, blob_id)
+            try:
+                self.statistics.damaged += blob is not None and await self._check(blob)
+            except BlobsAway:
+                continue
+            except BlobError as error:
+                variants = await self._catalog.run(unreadable.report, blob_id, str(error), self._now())
+                logger().error(
+                    Events.BLOB_STILL_UNREADABLE, blob_id=blob_id, reason=str(error), variant_ids=variants[:100]
+                )
+                current = current.said(blob_id)
+            else:
+                current = current.cleared(blob_id)
+        return current
+
+    async def _readable(self, current: ScrubRound, blob_id: str) -> ScrubRound:
+        if blob_id in current.reported:
+            variants = await self._catalog.run(unreadable.withdraw, blob_id)
+            logger().info(Events.BLOB_READABLE, blob_id=blob_id, variant_ids=variants[:100])
+        return current.cleared(blob_id)
+
+    async def _check(self, blob: LiveBlob) -> bool:
         """Whether it was quarantined just now. Raises BlobUnavailable, CatalogError."""
         try:
             found = await self._fault(blob)
         except BlobNotFound:
             if await damage.live_blob(self._catalog, blob.id) is None:
-                return 0  # removed since the page was read
+                return False  # removed since the page was read
             await self._damaging.require_store(blob)
             found = "missing"
         except BlobCorrupt as error:
             found = str(error)
         if found is None or await damage.live_blob(self._catalog, blob.id) is None:
-            return 0
+            return False
         return await self._damaging.quarantine(blob, found) is not None
 
     async def _fault(self, blob: LiveBlob) -> str | None:

@@ -17,6 +17,7 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.leases import Claim, Failure
 from mediavault.catalog.variants import Variant
 from mediavault.domain.cool_down import cool_down_ms
+from mediavault.domain.imported import NO_ORIGIN
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.policy import Effect
 from mediavault.domain.times import HOUR, MINUTE, SECOND, Now
@@ -99,6 +100,8 @@ class StoreVariant:
             await self._check_limit(variant)
             if variant.is_derived:
                 stored, against = await self._derive(claim, variant.id, self.has_room)
+            elif not variant.has_origin:
+                raise OriginRefused(NO_ORIGIN)
             else:
                 stored = await self._from_edge(claim, variant) or await self._from_fill(claim, variant)
                 judged = (against_keeping_now, self._derive.deriver, self._now())

@@ -101,7 +101,7 @@ class Sweeps:
     async def _delete_doomed(self) -> int:
         """Bytes first, then the row: a crash between the two leaves a row that is swept again."""
         deleted = 0
-        while doomed := await self._catalog.run(blob_rows.doomed, _DOOMED_AT_ONCE):
+        while doomed := await self._catalog.run(blob_rows.doomed, _DOOMED_AT_ONCE, self._now()):
             gone = [await self._delete(blob_key(org_id, blob_id), blob_id) for blob_id, org_id in doomed]
             deleted += sum(gone)
             if not any(gone):

@@ -57,7 +57,9 @@ def _shrink(task: dict[str, Any], limits: Limits, confined: dict[str, bool]) -> 
 
 
 def _become_decoder(task: dict[str, Any], limits: Limits) -> None:
-    """One early frame, by the program that was found. It opens its input once more, so it stays the vault's user."""
+    """One early frame, by the program that was found. It opens its input once more, which only its owner may do: where
+    the vault is root it becomes nobody and keeps the right to read, and else it stays the vault's user."""
+    confinement.leave_root_but_read()
     confinement.set_limits(limits)
     confinement.forbid_calls(confinement.DECODER)
     edge, demuxer = task["edge"], DEMUXERS[task["contentType"]]

@@ -14,8 +14,13 @@ import sys
 from dataclasses import dataclass
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_KEEPCAPS = 8
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+#: linux/capability.h: the version of `capset`, and what reads files of others; a container may have only the first.
+_CAPABILITIES = 0x20080522
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _SECCOMP_MODE_FILTER = 2
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWUSER = 0x10000000
@@ -160,6 +165,36 @@ def leave_root() -> None:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        die_with_parent()  # the kernel forgets that with the old user
+
+
+def leave_root_but_read() -> bool:
+    """Be nobody who may read files of others, where the vault runs as root; else, and where that cannot be, False.
+
+    For a program that opens its input once more. Of all that root may, it keeps this alone, also past its start.
+    """
+    if os.geteuid() != 0 or sys.platform != "linux":
+        return False
+    capability = next((each for each in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE) if _may(each)), None)
+    if capability is None:  # a root without rights over files: nobody else could read its input
+        return False
+    _prctl(_PR_SET_KEEPCAPS, 1)
+    leave_root()
+    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITIES, 0))
+    kept = 1 << capability
+    sets = ctypes.create_string_buffer(struct.pack("6I", kept, kept, kept, 0, 0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capset(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "the capabilities cannot be given up")
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability)
+    return True
+
+
+def _may(capability: int) -> bool:
+    """Whether this process has it."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+        effective = next((line.split()[1] for line in status if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> capability & 1)
 
 
 def forbid_calls(names: frozenset[str]) -> bool:

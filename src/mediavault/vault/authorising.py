@@ -14,6 +14,7 @@ from mediavault.catalog import organisations
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.organisations import KeyRow, OrganisationRow
+from mediavault.domain.reasons import printable
 from mediavault.domain.settings import OrganisationSettings
 from mediavault.domain.times import DAY, MINUTE, SECOND, Now
 from mediavault.errors import InvalidRequest, NotFound, NotPermitted
@@ -28,6 +29,8 @@ REVOCATION_DELAY = 1 * SECOND
 SHORTEST_LIFE, LONGEST_LIFE = MINUTE, 3650 * DAY
 LONGEST_OVERLAP = 30 * DAY
 _MOST_REMEMBERED = 10_000
+#: Organisations that are named to who asked for one that is not there.
+_MOST_NAMED = 5
 _NEVER = 2**63 - 1
 _SENDABLE = re.compile(r"[\x21-\x7e]{16,256}")
 
@@ -86,7 +89,8 @@ class Authorising:
     def __init__(self, catalog: Catalog, now: Now) -> None:
         self._catalog = catalog
         self._now = now
-        self._seen: dict[str, tuple[Principal, int, int]] = {}  #: with when it was asked about, and when it expires
+        #: By digest, with when it was asked about, and when it expires.
+        self._seen: dict[bytes, tuple[Principal, int, int]] = {}
         self.uses = KeyUses(catalog)
 
     async def principal(self, secret: str | None, scope: Scope, guesses: Guesses | None = None) -> Principal:
@@ -96,7 +100,7 @@ class Authorising:
         """
         if not secret or len(secret) > 256:
             raise NotPermitted
-        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
         now = self._now()
         principal, seen_at, expires_at = self._seen.get(digest, _UNSEEN)
         # A clock that was put back must not keep a key alive: neither may its age be negative.
@@ -113,8 +117,8 @@ class Authorising:
         self.uses.last[principal.key_id] = now
         return principal
 
-    async def _looked_up(self, digest: str, asked_at: int) -> Principal:
-        key = await organisations.find_key(self._catalog, digest, asked_at)
+    async def _looked_up(self, digest: bytes, asked_at: int) -> Principal:
+        key = await organisations.find_key(self._catalog, digest.hex(), asked_at)
         if key is None:
             self._seen.pop(digest, None)
             raise NotPermitted
@@ -152,10 +156,18 @@ class Authorising:
         wanted = _checked_scopes(scopes)
         owner = await organisations.find_organisation(self._catalog, organisation)
         if owner is None:
-            raise NotFound(f"there is no organisation {organisation!r}")
+            raise NotFound(await self._no_organisation(organisation))
         made, row = self._new_key(owner.id, owner.name, wanted, name, secret, life)
         await self._catalog.run(organisations.add_key, row, _digest(made.secret))
         return made
+
+    async def _no_organisation(self, wanted: str) -> str:
+        names = [each.name for each in await organisations.all_of_them(self._catalog)]
+        known = ", ".join(map(repr, names[:_MOST_NAMED])) + (", …" if len(names) > _MOST_NAMED else "")
+        return (
+            f"there is no organisation {printable(wanted)[:200]!r}; there is {known or 'none yet'} "
+            "(`mediavault organisations list` shows all, `mediavault organisations create NAME` makes one)"
+        )
 
     async def rotate_key(self, key_id: str, *, overlap: int, life: int | None = None) -> NewKey:
         """A key with the same organisation, scopes and name; the old one lives `overlap` ms longer at most.

@@ -4,14 +4,16 @@ from mediavault.blobs.store import BlobStore
 from mediavault.catalog import organisations
 from mediavault.catalog.database import Catalog
 from mediavault.errors import VaultError
+from mediavault.vault.damaging import Damaging
 
 
 class Readiness:
     """Asks everything the vault stands on, by using it."""
 
-    def __init__(self, catalog: Catalog, blobs: BlobStore) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobStore, damaging: Damaging) -> None:
         self._catalog = catalog
         self._blobs = blobs
+        self._damaging = damaging
 
     async def __call__(self) -> dict[str, str]:
         """Each check's name with `ok` or the reason why not."""
@@ -27,6 +29,7 @@ class Readiness:
     async def _blob_store(self) -> str:
         try:
             await self._blobs.check_writable()
+            await self._damaging.require_places()
         except VaultError as error:
             return type(error).__name__
         return "ok"

@@ -13,7 +13,14 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_connection_id
 from mediavault.catalog.tables import ConnectionState
 from mediavault.domain.times import Now, iso8601
-from mediavault.errors import AddressDenied, ConnectionUnknown, InvalidRequest, NotFound, UpstreamError
+from mediavault.errors import (
+    AddressDenied,
+    ConnectionUnknown,
+    InvalidRequest,
+    NotFound,
+    SessionNotProvided,
+    UpstreamError,
+)
 from mediavault.origin.access_api import AccessApi, Session, Upstream, UpstreamUser
 from mediavault.origin.addresses import check_url
 from mediavault.vault.configuring import organisation_settings
@@ -33,7 +40,7 @@ _CONNECTION_ID = re.compile(r"conn_[0-9a-z]{24}", re.ASCII)
 _UPSTREAM_USER = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 #: Visible ASCII without what some client reads as another host.
 _BASE_URL = re.compile(r"https?://[^\x00-\x20\x7f-\U0010ffff\\@?#<>\"{}|^`]{1,500}", re.IGNORECASE)
-_MAX_INFLIGHT = 4
+MAX_INFLIGHT = 4
 
 #: A connection as the vault's verbs take it.
 Connection = ConnectionRow
@@ -119,7 +126,9 @@ class Connecting:
         return row
 
     def upstream(self, row: ConnectionRow) -> Upstream:
-        """How to call a connection's upstream."""
+        """How to call a connection's upstream. Raises SessionNotProvided for one that was made by an import."""
+        if not row.session:
+            raise SessionNotProvided("The connection was made by an import and has no session: import its session")
         sealed_for = session_place(row.org_id, row.upstream_base_url, row.upstream_user_id)
         session = msgspec.msgpack.decode(self._sealer.open(bytes(row.session), sealed_for), type=Session)
         return Upstream(row.id, row.upstream_base_url, session)
@@ -151,13 +160,14 @@ class Connecting:
             last_checked_at=now,
             organisation_settings=owner.settings,
         )
-        kept = await self._catalog.run(connections.save, row, _MAX_INFLIGHT)
+        kept = await self._catalog.run(connections.save, row, MAX_INFLIGHT)
         return view(await self.connection(org_id, kept))
 
     async def refresh(self, org_id: str, connection_id: str, request: RefreshRequest) -> ConnectionView:
         """Give a connection a new session of the same upstream user. Raises NotFound, InvalidRequest."""
         row = await self._own(org_id, connection_id)
-        session = _session(request.cookie, request.user_agent, self.upstream(row).session.headers)
+        headers = self.upstream(row).session.headers if row.session else {}
+        session = _session(request.cookie, request.user_agent, headers)
         user = await self._user_of(Upstream(row.id, row.upstream_base_url, session))
         if str(user.id) != row.upstream_user_id:
             raise InvalidRequest("the session belongs to another upstream user; import it as a connection of its own")
@@ -204,22 +214,26 @@ class Connecting:
         base_url = given.base_url if given else self._default_upstream
         if base_url is None:
             raise InvalidRequest("no upstream: give upstream.baseUrl, or set MEDIAVAULT_UPSTREAM_URL")
-        try:
-            parts = urlsplit(base_url)
-            usable = _BASE_URL.fullmatch(base_url) and parts.hostname and "/." not in parts.path
-            check_url(base_url)
-        except (ValueError, AddressDenied):
-            usable = False
-        if not usable:
-            raise InvalidRequest("upstream.baseUrl must be an http or https URL without credentials or query")
-        # One spelling of the host: the same upstream user must be found again.
-        return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}".rstrip("/")
+        return plain_base_url(base_url)
 
     async def _user_of(self, upstream: Upstream) -> UpstreamUser:
         user = await self._access_api.self_(upstream)
         if not _UPSTREAM_USER.fullmatch(str(user.id)):
             raise UpstreamError("the upstream's /v2/access/self names a user whose id is none")
         return user
+
+
+def plain_base_url(base_url: str) -> str:
+    """The URL of an upstream in one spelling: the same upstream user must be found again. Raises InvalidRequest."""
+    try:
+        parts = urlsplit(base_url)
+        usable = _BASE_URL.fullmatch(base_url) and parts.hostname and "/." not in parts.path
+        check_url(base_url)
+    except (ValueError, AddressDenied):
+        usable = False
+    if not usable:
+        raise InvalidRequest("upstream.baseUrl must be an http or https URL without credentials or query")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}".rstrip("/")
 
 
 def is_connection_id(text: str) -> bool:

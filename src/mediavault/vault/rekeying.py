@@ -77,6 +77,11 @@ def _check(sealer: Sealer, name: str, content: bytes) -> None:
         ) from None
 
 
+async def needed_keys(catalog: Catalog) -> list[str]:
+    """The ids of the master keys that the secrets in a catalog may need."""
+    return sorted(name.removeprefix(_IN_USE) for name in await sealed.facts(catalog) if name.startswith(_IN_USE))
+
+
 class Rekeying:
     """Rotates master keys. `keep` makes a ring durable in place of another; None where keys come from outside."""
 

@@ -6,20 +6,23 @@ what was only under way is no finding.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec import Struct
 
 from mediavault.blobs.store import BlobKey, BlobStore
 from mediavault.catalog import verification_relations as questions
-from mediavault.catalog.damage import LiveBlob, known_keys, referring
+from mediavault.catalog.damage import LiveBlob, find_round, known_keys, live_blob, referring
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.verification import REFETCH, Check, Moments
+from mediavault.catalog.verification_places import Named, named_places
 from mediavault.domain.findings import Finding
+from mediavault.domain.scrub_round import ScrubRound
 from mediavault.domain.times import DAY, MINUTE, SECOND, Now
 from mediavault.vault.sealing import Sealer
-from mediavault.vault.verifying_blobs import BlobLook, Looked, Subset
+from mediavault.vault.verifying_blobs import MISSING, BlobLook, Looked, Subset
 from mediavault.vault.verifying_policy import past_policy, wrongly_shown
 from mediavault.vault.verifying_secrets import unopened
 
@@ -58,6 +61,8 @@ class Report(Struct, frozen=True, rename="camel"):
     blobs: int
     bytes: int
     seconds: float
+    scrubbed_at: int | None  #: when the scrub came to the end of everything stored the last time, Unix ms
+    unreadable: int  #: blobs that the scrub could not read twice
     findings: list[Finding]
 
 
@@ -65,13 +70,21 @@ class Verifying:
     """Asks everything once. `catalog` may be one that only reads."""
 
     def __init__(
-        self, catalog: Catalog, blobs: BlobStore, sealer: Sealer, now: Now, config: VerifyConfig = VerifyConfig()
+        self,
+        catalog: Catalog,
+        blobs: BlobStore,
+        sealer: Sealer,
+        now: Now,
+        config: VerifyConfig = VerifyConfig(),
+        places: frozenset[str] = frozenset(),
     ) -> None:
+        """`places` are the URLs that `blobs` reads from."""
         self._catalog = catalog
         self._blobs = blobs
         self._sealer = sealer
         self._now = now
         self._config = config
+        self._places = places
         self.looked = Looked()  #: as far as it is, for whoever shows progress
 
     async def verify(self, asked: Asked) -> Report:
@@ -82,7 +95,10 @@ class Verifying:
             findings += await self._settled(gather)
         look = BlobLook(self._catalog, self._blobs, deep=asked.deep)
         await look.all(asked.subset, self.looked, self._config.most)
-        findings += await self._blob_findings(look)
+        unread = await self._unread_places(look)
+        findings += [self._place_finding(each) for each in unread]
+        findings += await self._blob_findings(look, {each.place for each in unread})
+        scrubbed = ScrubRound(0) if (kept := await find_round(self._catalog)) is None else _decoded(kept)
         return Report(
             deep=asked.deep,
             served=asked.served,
@@ -91,6 +107,8 @@ class Verifying:
             blobs=self.looked.blobs,
             bytes=self.looked.bytes,
             seconds=round(time.monotonic() - began, 3),
+            scrubbed_at=scrubbed.ended_at,
+            unreadable=len(scrubbed.reported),
             findings=sorted(findings, key=lambda finding: (finding.invariant, finding.code)),
         )
 
@@ -138,12 +156,34 @@ class Verifying:
             undo_before=now - config.undo_window_ms - 2 * config.sweep_ms - config.grace_ms,
         )
 
-    async def _blob_findings(self, look: BlobLook) -> list[Finding]:
-        if not self.looked.faults:
+    async def _unread_places(self, look: BlobLook) -> list[Named]:
+        """Places that rows name and this vault does not read from, unless their blobs are found where it does."""
+        unread = []
+        for named in await named_places(self._catalog):
+            blob = None if named.place in self._places else await live_blob(self._catalog, named.first)
+            if blob is not None and await look.one(blob) is not None:
+                unread.append(named)
+        return unread
+
+    def _place_finding(self, named: Named) -> Finding:
+        here = " and ".join(sorted(self._places)) or "nowhere"
+        text = f"{named.blobs} blobs were moved to {named.place}, and this vault reads from {here}"
+        remedy = (
+            f"start the vault, and verify, with MEDIAVAULT_BLOBS_URL={named.place} (or MEDIAVAULT_BLOBS_PREVIOUS_URL, "
+            "where blobs belong elsewhere by now)"
+        )
+        return Finding(1, "place_not_read", text, remedy, subject=named.place)
+
+    async def _blob_findings(self, look: BlobLook, unread: Set[str]) -> list[Finding]:
+        """What is wrong with blobs, still; of those that lie in an unread place that place tells enough."""
+        suspected = [
+            blob for blob, (code, _) in self.looked.faults.items() if code != MISSING[0] or blob.place not in unread
+        ]
+        if not suspected:
             return []
         await asyncio.sleep(self._config.settle_seconds)
         findings = []
-        for blob in list(self.looked.faults):
+        for blob in suspected:
             fault = await look.one(blob)
             if fault is not None:
                 findings.append(await self._blob_finding(blob, *fault))
@@ -199,6 +239,10 @@ class Verifying:
         names = await self._blobs.leftovers(self._config.grace_ms / SECOND + 2 * self._config.sweep_ms / SECOND)
         remedy = "see that a storer runs (`mediavault serve`); its sweep removes it"
         return [Finding(3, "staging_leftover", _LEFTOVER, remedy, subject=name) for name in names]
+
+
+def _decoded(kept: bytes) -> ScrubRound:
+    return msgspec.json.decode(kept, type=ScrubRound)
 
 
 def made_at(blob_id: str) -> int:
