@@ -258,7 +258,7 @@ async def test_whoever_carries_out_a_long_change_is_not_taken_for_dead(catalog: 
             return getattr(catalog, name)
 
         async def run(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-            if operation in {policy_scan.enact, limits.make_room}:
+            if operation in {policy_scan.enact, limits.shrink}:
                 clock.at += ABANDONED_AFTER_MS * 3 // 4
                 resumed.append(await policing(catalog, clock).resume())
             return await catalog.run(operation, *args, **kwargs)

@@ -81,6 +81,8 @@ class Routes:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one HTTP request, or raise."""
+        if scope["path"].endswith("\n"):  # the framework's patterns end in "$", which holds before it too
+            raise HTTPException(404)
         methods = self._written_out.get(scope["path"])
         if methods is not None and scope["method"] not in methods:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})

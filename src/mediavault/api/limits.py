@@ -65,7 +65,7 @@ class _Limit:
         reset_at = int(seconds_now + full_in) + 1
         if reset_at != self._reset_at:
             self._reset_at, self._reset = reset_at, (b"x-ratelimit-reset", b"%d" % reset_at)
-        remaining = self._per_minute - ceil(full_in / self._each - _NEARLY)
+        remaining = max(0, self._per_minute - ceil(full_in / self._each - _NEARLY))
         return [self._most, (b"x-ratelimit-remaining", b"%d" % remaining), self._reset]
 
 

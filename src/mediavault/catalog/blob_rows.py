@@ -82,7 +82,13 @@ _DOOM_DEAD_INTENTS = (
 )
 _OVERDUE = (
     select(variants.c.id, variants.c.retained_blob_id)
-    .where(variants.c.retained_blob_id.is_not(None), variants.c.removed_at <= bindparam("before"))
+    .where(
+        variants.c.retained_blob_id.is_not(None),
+        variants.c.removed_at <= bindparam("before"),
+        # What is fetched anew serves its old bytes until the new ones are durable, however long that takes.
+        not_(is_in(variants.c.status, Status.PENDING)),
+        not_(is_in(variants.c.status, Status.STORING)),
+    )
     .order_by(variants.c.removed_at)
     .limit(500)
     .with_for_update(skip_locked=True, key_share=True)

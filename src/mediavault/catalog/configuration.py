@@ -89,10 +89,11 @@ def change_connection(
     has_consequences: HasConsequences = _differs,
 ) -> Operation[Change]:
     """Change a connection's settings, and note what is to follow. Raises NotFound."""
-    rows = yield Do(_LOCK_ONE, {"org_id": org_id, "connection_id": connection_id})
-    if not rows:
+    yield Do(_LOCK_ONE, {"org_id": org_id, "connection_id": connection_id})
+    # Asked again: of a row that was waited for, the lock shows the newest version, beside the old organisation's.
+    before = yield from configured(org_id, connection_id)
+    if before is None:
         raise NotFound("Connection not found")
-    before = _configured(rows[0])
     after = change(before)
     return (yield from _write(org_id, Change(before, after), has_consequences, now))
 

@@ -112,6 +112,8 @@ _EXPIRE = (
     .values(state=ConnectionState.EXPIRED.value, expired_at=bindparam("now"), updated_at=bindparam("now"))
     .returning(*(connections.c[name] for name in connection_events.TOLD))
 )
+#: By the upstream's refusal of one session: another one, given meanwhile, is innocent.
+_EXPIRE_SESSION = _EXPIRE.where(connections.c.session == bindparam("held_session"))
 _DISCONNECT = (
     update(connections)
     .where(*_MINE)
@@ -202,9 +204,11 @@ def refresh(existing: ConnectionRow, row: ConnectionRow) -> Operation[None]:
         yield from connection_events.record(event_types.CONNECTION_UPDATED, told, row.updated_at)
 
 
-def expire(org_id: str, connection_id: str, now: int) -> Operation[None]:
-    """The upstream refused the session, or the owner said so."""
-    for told in (yield Do(_EXPIRE, {"connection_id": connection_id, "of_org": org_id, "now": now})):
+def expire(org_id: str, connection_id: str, now: int, session: bytes | None = None) -> Operation[None]:
+    """The owner said so, or the upstream refused that session (sealed, as it was read)."""
+    values = {"connection_id": connection_id, "of_org": org_id, "now": now}
+    asked = Do(_EXPIRE, values) if session is None else Do(_EXPIRE_SESSION, values | {"held_session": session})
+    for told in (yield asked):
         yield from connection_events.record(event_types.CONNECTION_EXPIRED, told, now)
 
 

@@ -124,6 +124,30 @@ def make_room(
     return Removed(tuple(removed), freed)
 
 
+def shrink(org_id: str, connection_id: str, fold: Fold, now: int, at_most: int) -> Operation[tuple[Removed, str]]:
+    """Evict so many variants at most for the limit as it is now, and for which reason; empty when all fits."""
+    yield from usage.locked(connection_id)
+    settings = yield from find_settings(org_id, connection_id, fold)
+    reason = limit_reason(settings)
+    removed = yield from make_room(
+        org_id,
+        connection_id,
+        limit_bytes=settings.storage_limit_bytes,
+        strategy=settings.storage_limit_purge_strategy,
+        incoming_bytes=0,
+        reason=reason,
+        now=now,
+        at_most=at_most,
+    )
+    return removed, reason
+
+
+def limit_reason(settings: VaultSettings) -> str:
+    """Why the storage limit removes."""
+    strategy = settings.storage_limit_purge_strategy
+    return f"evicted by {strategy} for the storage limit of {settings.storage_limit_bytes} bytes"
+
+
 def find_settings(org_id: str, connection_id: str, fold: Fold) -> Operation[VaultSettings]:
     """The connection's settings as this transaction sees them. Raises LostRace when it is gone."""
     rows = yield Do(_SETTINGS, {"connection_id": connection_id, "org_id": org_id})
@@ -149,7 +173,7 @@ def fit(org_id: str, connection_id: str, incoming_bytes: int, fold: Fold, now: i
         limit_bytes=limit,
         strategy=strategy,
         incoming_bytes=incoming_bytes,
-        reason=f"evicted by {strategy} for the storage limit of {limit} bytes",
+        reason=limit_reason(settings),
         now=now,
     )
     lacking = before.stored_bytes + before.reserved_bytes + incoming_bytes - removed.freed_bytes - limit

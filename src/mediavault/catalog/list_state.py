@@ -164,5 +164,6 @@ def entries(of: ListOf, media_ids: Sequence[str]) -> Operation[Entries]:
                 entry.labels[label] = (status, expires_at, kept_out is not None)
         for media_id, *membership in (yield Do(_MEMBERSHIPS, asked)):
             list_pk, in_baseline, fingerprint, seen_at = membership
-            found[media_id].lists.append((list_pk, bool(in_baseline), fingerprint, seen_at))
+            if media_id in found:  # else it was added between the two questions
+                found[media_id].lists.append((list_pk, bool(in_baseline), fingerprint, seen_at))
     return found

@@ -52,8 +52,10 @@ def restore_item(
         raise MediaNotFound
     size_bytes = sum(row[2] for row in rows)
     evicted = yield from fit(org_id, connection_id, size_bytes, fold, now)
+    # First all that are removed: a thumbnail goes along with its original, and must not go after it has come back.
     for variant_id, status, _ in rows:
         if status == Status.EDGE_ONLY.value:
             yield from transitions.apply(variant_id, Event.REMOVED, at=now, reason="its bytes are restored")
+    for variant_id, _, _ in rows:
         yield from transitions.apply(variant_id, Event.RESTORED, at=now, attempts=0, crashes=0, last_error=None)
     return Restored(len(rows), size_bytes, evicted)

@@ -113,8 +113,8 @@ class AccessApi:
         if answer.status != 200:
             raise UpstreamError(f"the upstream answered {answer.status} to /v2/access/self")
         try:
-            user = msgspec.json.decode(answer.body, type=UpstreamUser)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            user = msgspec.convert(rewriting.decode(answer.body), UpstreamUser)
+        except (msgspec.MsgspecError, UpstreamError) as error:
             raise UpstreamError("the upstream's /v2/access/self is not what the Access API says") from error
         if not user.isAuth:
             raise SessionExpired

@@ -55,7 +55,7 @@ class Access:
                 self._connecting.upstream(connection), method, target, headers=sent, body=body or None
             )
         except SessionExpired:
-            await self._connecting.refused(connection.org_id, connection.id)
+            await self._connecting.refused(connection)
             raise
         _check(answer, method)
         if not answer.body or not answer.is_json:

@@ -200,9 +200,9 @@ class Connecting:
         await self._catalog.run(connections.disconnect, org_id, connection_id, self._now())
         await self._removing.purge(org_id, connection_id, "disconnected")
 
-    async def refused(self, org_id: str, connection_id: str) -> None:
-        """The upstream refused the session: the connection is expired until somebody imports it again."""
-        await self._catalog.run(connections.expire, org_id, connection_id, self._now())
+    async def refused(self, row: ConnectionRow) -> None:
+        """The upstream refused its session: the connection is expired, unless it was given another one meanwhile."""
+        await self._catalog.run(connections.expire, row.org_id, row.id, self._now(), bytes(row.session))
 
     async def _own(self, org_id: str, connection_id: str) -> ConnectionRow:
         try:

@@ -207,7 +207,7 @@ class Importing:
         except BaseException as error:
             with suppress(LostRace):
                 await self._catalog.run(imports.withdraw, claimed, self._now())
-            if isinstance(error, LimitReached | DiskFull):
+            if isinstance(error, LimitReached):
                 return Outcome(LIMIT, str(error))
             if isinstance(error, InvalidRequest | OriginRefused):
                 return Outcome(REFUSED, str(error))

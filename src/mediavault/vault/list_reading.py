@@ -66,7 +66,7 @@ class ListReader:
                 reading.listed |= await asyncio.to_thread(self._listed, connection, page)
                 reading.pages += 1
         except SessionExpired:
-            await self._connecting.refused(connection.org_id, connection.id)
+            await self._connecting.refused(connection)
             raise
         except NotFound:
             raise NotFound("List not found") from None
@@ -81,7 +81,7 @@ class ListReader:
                     if isinstance(entry, dict) and str(entry.get("id")) == list_id:
                         return _described(entry)
         except SessionExpired:
-            await self._connecting.refused(connection.org_id, connection.id)
+            await self._connecting.refused(connection)
             raise
         except (NotFound, TooManyRequests, UpstreamError):
             pass  # a name is not worth the sync
@@ -93,7 +93,7 @@ class ListReader:
         try:
             await self._access_api.page(upstream, f"{_LISTS}/{list_id}/media", 1, 0)
         except SessionExpired:
-            await self._connecting.refused(connection.org_id, connection.id)
+            await self._connecting.refused(connection)
             raise
         except NotFound:
             raise NotFound("List not found") from None

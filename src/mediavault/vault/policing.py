@@ -83,12 +83,6 @@ def is_affected(change: Change) -> bool:
     return stored or policy_of(change.before) != policy_of(change.after)
 
 
-def limit_reason(settings: VaultSettings) -> str:
-    """Why a lowered limit removes."""
-    strategy = settings.storage_limit_purge_strategy
-    return f"evicted by {strategy} for the storage limit of {settings.storage_limit_bytes} bytes"
-
-
 class Policing:
     """Carries a change of policy out. `wake` tells the storer of this process that there is work."""
 
@@ -131,7 +125,7 @@ class Policing:
                 if hit:
                     await self._enact(org_id, change.after.connection_id, hit, judge, outcome, now)
         if _limits_anew(before, after):
-            await self._make_room(org_id, change.after.connection_id, after.settings, outcome, working)
+            await self._make_room(org_id, change.after.connection_id, outcome, working)
         if outcome.of(Event.QUEUED).variants:
             self._wake()
         return outcome
@@ -191,23 +185,12 @@ class Policing:
             if done.effect.event is Event.REMOVED:
                 self._forget_copy(done.variant_id)
 
-    async def _make_room(
-        self, org_id: str, connection_id: str, settings: VaultSettings, outcome: Outcome, working: "_Working"
-    ) -> None:
-        limit, strategy = settings.storage_limit_bytes, settings.storage_limit_purge_strategy
-        reason = limit_reason(settings)
+    async def _make_room(self, org_id: str, connection_id: str, outcome: Outcome, working: "_Working") -> None:
+        """For the limit that holds when each batch goes: one that was raised meanwhile evicts no more."""
         while True:
             await working.renew()
-            removed = await self._catalog.run(
-                limits.make_room,
-                org_id,
-                connection_id,
-                limit_bytes=limit,
-                strategy=strategy,
-                incoming_bytes=0,
-                reason=reason,
-                now=self._now(),
-                at_most=BATCH,
+            removed, reason = await self._catalog.run(
+                limits.shrink, org_id, connection_id, effective_settings, self._now(), BATCH
             )
             if not removed.variant_ids:
                 return
@@ -231,7 +214,7 @@ class Policing:
                 if each.id not in gone and each.standing.stored_at is not None:
                     standing = each.standing
                     left.append(Candidate(each.id, standing.size_bytes, each.standing.stored_at, standing.pinned))
-        evicted = Effect(Event.REMOVED, Rule.STORAGE_LIMIT, limit_reason(settings))
+        evicted = Effect(Event.REMOVED, Rule.STORAGE_LIMIT, limits.limit_reason(settings))
         for candidate in choose(left, settings.storage_limit_purge_strategy, excess):
             outcome.add(evicted, candidate.size_bytes)
 

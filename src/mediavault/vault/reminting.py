@@ -205,7 +205,7 @@ class Reminting:
 
     async def _refused(self, connection: ConnectionRow, error: Exception) -> OriginExpired:
         if isinstance(error, SessionExpired):
-            await self._connecting.refused(connection.org_id, connection.id)
+            await self._connecting.refused(connection)
         return OriginExpired(f"the upstream gives no fresh URL: {error}")
 
     async def _record(self, connection: ConnectionRow, found: list[FoundMedia], target: str, look: _Look) -> None:
