@@ -34,6 +34,7 @@
     + BlobNotFound
     + BlobCorrupt             the bytes do not match their digest
     + BlobUnavailable         but may work later
+      - BlobsAway             ... once the place where the blobs lie is there, or is read
   x ThumbnailError            no thumbnail was made of a stored copy
     + ThumbnailRefused        and none can be
     + ThumbnailFailed         ... this time: its process was killed or broke

@@ -54,6 +54,7 @@ TABLE: dict[type[errors.VaultError], tuple[int, str]] = {
     errors.BlobNotFound: (500, "STORAGE_ERROR"),
     errors.BlobCorrupt: (500, "STORAGE_ERROR"),
     errors.BlobUnavailable: (503, "STORAGE_UNAVAILABLE"),
+    errors.BlobsAway: (503, "STORAGE_UNAVAILABLE"),
     errors.ThumbnailError: (500, "INTERNAL_ERROR"),
     errors.ThumbnailRefused: (500, "INTERNAL_ERROR"),
     errors.ThumbnailFailed: (500, "INTERNAL_ERROR"),

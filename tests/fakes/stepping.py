@@ -285,9 +285,16 @@ class Stage:
                 await asyncio.sleep(0.002)
 
     def is_stalled(self, fill: Fill) -> bool:
-        """Whether all that the fill waits for is kept back by the origin."""
-        stops = {stall.fault.stall_at for stall in self.stalls if stall.hits and not stall.cleared}
-        return bool(fill.streams) and all(stream.position - stream.start in stops for stream in fill.streams)
+        """Whether all that the fill waits for is kept back by the origin, and what came before it is here."""
+        stops = set(self._stops())
+        return bool(fill.streams) and all(stream.position in stops for stream in fill.streams)
+
+    def _stops(self) -> Iterator[int]:
+        """Up to which byte of its object each answer came that is kept back: one that was resumed begins later."""
+        for stall in self.stalls:
+            for record in self.sandbox.log.records(stall.fault.path) if stall.hits and not stall.cleared else ():
+                if stall.fault.stall_at is not None and record.bytes_sent == stall.fault.stall_at:
+                    yield (_first_byte(record.range) if record.status == 206 else 0) + record.bytes_sent
 
     async def _is_quiet(self) -> bool:
         filling = self.vault.filling
@@ -306,6 +313,11 @@ class Stage:
         variants = await rows(self.vault.foundation.catalog, "variants")
         due = [each for each in variants if each["status"] == "pending" and each["run_at"] <= self.clock()]
         return not due and all(each["status"] != "storing" for each in variants)
+
+
+def _first_byte(asked: str | None) -> int:
+    """Of a Range that names it, as a fill's does."""
+    return int((asked or "bytes=0-").removeprefix("bytes=").partition("-")[0])
 
 
 def _is_left_alone(fill: Fill) -> bool:

@@ -73,7 +73,8 @@ _SPANS = st.sampled_from([SECOND, MINUTE + SECOND, 2 * HOUR, DAY, 3 * DAY])
 _KINDS_OF_DEEDS: dict[str, tuple[int, tuple[st.SearchStrategy[Any], ...]]] = {
     "view": (16, (WHO, VARIANTS, st.sampled_from(sorted(KINDS)))),
     "view_a_grave": (1, ()),
-    "flush": (5, ()),
+    "watch": (5, (WHO, VARIANTS, st.integers(1, 3))),
+    "flush": (3, ()),
     "observe": (5, (WHO,)),
     "ask_for": (7, (WHO, VARIANTS)),
     "store": (8, ()),
@@ -94,6 +95,7 @@ _KINDS_OF_DEEDS: dict[str, tuple[int, tuple[st.SearchStrategy[Any], ...]]] = {
     "mend_origin": (5, ()),
     "expire_urls": (2, ()),
     "wait": (6, (_SPANS,)),
+    "days_pass": (4, (WHO, NAMES, st.booleans(), st.sampled_from(["retentionDays", "accessExpiryDays"]))),
     "sweep": (4, ()),
     "crash": (4, ()),
     "restart": (2, ()),
@@ -167,6 +169,12 @@ class Machine(RuleBasedStateMachine):
     def view_a_grave(self) -> None:
         if self.story.graves:
             self.run("view a grave", self.story.view_grave(self.story.graves[-1]))
+
+    def watch(self, who: int, which: tuple[str, str], times: int) -> None:
+        """Some views that are written down together."""
+        for _ in range(times):
+            self.view(who, which, "whole")
+        self.flush()
 
     def flush(self) -> None:
         self.run("flush", self.story.flush())
@@ -261,6 +269,13 @@ class Machine(RuleBasedStateMachine):
     def wait(self, ms: int) -> None:
         self.steps["wait"] += 1
         self.story.stage.clock.forward(ms)
+
+    def days_pass(self, who: int, name: str, pinned: bool, setting: str) -> None:
+        """Media are kept for a time that passes; a pin may be in its way."""
+        self.pin(who, name, pinned)
+        self.change(who, {setting: 1})
+        self.wait(3 * DAY)
+        self.sweep()
 
     def sweep(self) -> None:
         self.run("sweep", self.story.sweep())

@@ -174,7 +174,8 @@ async def test_the_scrub_finds_a_flipped_bit_that_no_reader_sees(tmp_path, datab
         flip(path)
         done = await scrub_of(vault).scrub()
         assert done is not None
-        assert (done.blobs, done.bytes, done.damaged, done.unreadable) == (1, 300_000, 1, 0)
+        assert done.blobs in {1, 2}  # the new one may be there before the round ends
+        assert (done.bytes, done.damaged, done.unreadable) == (done.blobs * 300_000, 1, 0)
         item = await vault.until_stored(connection, media.id)
         answer = await vault.ask("GET", item["media"]["full"]["url"])
         assert hashlib.sha256(answer.body).hexdigest() == digest(media)
