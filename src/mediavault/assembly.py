@@ -44,37 +44,37 @@ from mediavault.telemetry import Events, logger
 from mediavault.thumbnails.making import ThumbnailMaker
 from mediavault.vault.access import Access
 from mediavault.vault.at_risk import AtRisk
-from mediavault.vault.backing_up import Holding
 from mediavault.vault.checking import Readiness
 from mediavault.vault.connecting import Connecting
-from mediavault.vault.cooling import CoolDowns
 from mediavault.vault.counting import Counting
-from mediavault.vault.damaging import Damaging
 from mediavault.vault.explaining import Explaining
-from mediavault.vault.filling import Filling
+from mediavault.vault.fills.cooling import CoolDowns
+from mediavault.vault.fills.filling import Filling
+from mediavault.vault.fills.relaying import Relaying
+from mediavault.vault.fills.reminting import Reminting
+from mediavault.vault.fills.revalidating import Revalidating
+from mediavault.vault.fills.turns import Turns
 from mediavault.vault.following import Following
 from mediavault.vault.identifying import Identifying
-from mediavault.vault.importing import ImportConfig, Importing
+from mediavault.vault.integrity.damaging import Damaging
+from mediavault.vault.integrity.moving import Moving
 from mediavault.vault.list_contents import ListContents
 from mediavault.vault.list_reading import ListReader
 from mediavault.vault.listing import Listing
-from mediavault.vault.moving import Moving
 from mediavault.vault.notifying import Notifying
 from mediavault.vault.observing import Observing
 from mediavault.vault.pinning import Pinning
 from mediavault.vault.policing import Policing
+from mediavault.vault.portable.backing_up import Holding
+from mediavault.vault.portable.importing import ImportConfig, Importing
 from mediavault.vault.reading import Reading
-from mediavault.vault.relaying import Relaying
-from mediavault.vault.reminting import Reminting
 from mediavault.vault.removing import Removing
 from mediavault.vault.restoring import Restoring
-from mediavault.vault.revalidating import Revalidating
 from mediavault.vault.sealing import Sealer
 from mediavault.vault.simulating import Settings
 from mediavault.vault.storing import Storing
 from mediavault.vault.syncing import Syncing
 from mediavault.vault.tending import Tending
-from mediavault.vault.turns import Turns
 
 __all__ = ["Foundation", "Vault", "milliseconds", "open_foundation", "open_vault"]
 

@@ -11,9 +11,9 @@ from mediavault.catalog.blob_rows import StoredBytes, settle
 from mediavault.domain.times import MINUTE
 from mediavault.errors import BlobsAway, NotFound
 from mediavault.vault.checking import Readiness
-from mediavault.vault.damaging import Damaging
+from mediavault.vault.integrity.damaging import Damaging
+from mediavault.vault.integrity.verifying import Asked, VerifyConfig, Verifying
 from mediavault.vault.sealing import Sealer
-from mediavault.vault.verifying import Asked, VerifyConfig, Verifying
 
 HERE, THERE = "file:///srv/blobs", "s3://bucket/vault"
 BODY = b"bytes"

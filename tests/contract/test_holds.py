@@ -10,7 +10,7 @@ from fakes.vaults import until
 from mediavault.catalog import blob_rows, damage, holds
 from mediavault.catalog.database import CatalogConfig, open_catalog
 from mediavault.errors import Conflict, InvalidRequest, LostRace
-from mediavault.vault.backing_up import HOLD_MS, Holding
+from mediavault.vault.portable.backing_up import HOLD_MS, Holding
 
 ID, OTHER = "a" * 32, "b" * 32
 LATER = NOW + 1_000

@@ -19,7 +19,7 @@ from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.domain.scrub_round import ScrubRound
 from mediavault.domain.times import DAY, MINUTE
 from mediavault.storer.scrub import Scrub, ScrubConfig
-from mediavault.vault.damaging import Damaging
+from mediavault.vault.integrity.damaging import Damaging
 
 BODY = bytes(range(256)) * 40
 

@@ -12,8 +12,8 @@ from mediavault.catalog.database import CatalogConfig
 from mediavault.catalog.visiting import visit_catalog
 from mediavault.domain.findings import INVARIANTS
 from mediavault.errors import CatalogError, ConfigError
-from mediavault.vault.verifying import Asked, VerifyConfig, Verifying
-from mediavault.vault.verifying_blobs import Subset
+from mediavault.vault.integrity.blobs import Subset
+from mediavault.vault.integrity.verifying import Asked, VerifyConfig, Verifying
 
 DEEP = Asked(deep=True)
 

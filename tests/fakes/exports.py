@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from mediavault.errors import InvalidRequest
-from mediavault.vault import tar_format
 from mediavault.vault.configuring import effective_settings
-from mediavault.vault.import_source import Export
+from mediavault.vault.portable import tar_format
+from mediavault.vault.portable.import_source import Export
 
 PICTURE = b"\xff\xd8\xff\xe0 a picture"
 NAME = "media/2026-01/2026-01-02_100_full.jpg"

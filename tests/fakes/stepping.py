@@ -40,9 +40,9 @@ from mediavault.platform.sandbox import Sandbox
 from mediavault.storer.store_variant import StoreConfig
 from mediavault.storer.sweeps import SweepConfig
 from mediavault.storer.worker import WorkerConfig
-from mediavault.vault.fill import Fill
-from mediavault.vault.fill_config import FillConfig
-from mediavault.vault.reminting import RemintConfig
+from mediavault.vault.fills.config import FillConfig
+from mediavault.vault.fills.fill import Fill
+from mediavault.vault.fills.reminting import RemintConfig
 
 FOREVER = 10**6  #: seconds that no story lasts
 LEASE_MS = MINUTE

@@ -12,7 +12,7 @@ from fakes.vaults import AURORA, CORAL, Answer
 from fakes.viewing import Viewing
 from mediavault.platform.contents import Synthetic
 from mediavault.platform.library import MediaItem, MediaList, Rendition, held
-from mediavault.vault.verifying import Asked, VerifyConfig, Verifying
+from mediavault.vault.integrity.verifying import Asked, VerifyConfig, Verifying
 
 _MEDIA = "vault.media."
 #: Of other things than a variant's status.

@@ -12,8 +12,8 @@ from mediavault.domain.times import SECOND
 from mediavault.errors import CatalogUnavailable
 from mediavault.platform.faults import Fault
 from mediavault.storer.worker import WorkerConfig
-from mediavault.vault.fill_config import FillConfig
-from mediavault.vault.turns import TurnConfig
+from mediavault.vault.fills.config import FillConfig
+from mediavault.vault.fills.turns import TurnConfig
 
 SIZE = 200_000
 _RUN_AT = text("SELECT run_at FROM variants WHERE id = :id")

@@ -17,7 +17,7 @@ from mediavault.origin.client import ClientConfig
 from mediavault.platform.faults import Fault
 from mediavault.storer.store_variant import StoreConfig
 from mediavault.storer.worker import WorkerConfig
-from mediavault.vault.filling import FillConfig
+from mediavault.vault.fills.filling import FillConfig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

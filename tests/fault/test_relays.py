@@ -11,7 +11,7 @@ from fakes.variants import Seen, see, view
 from fakes.vaults import AURORA, RunningVault, running_vault, until
 from mediavault.edge.cache import EdgeConfig
 from mediavault.platform.faults import Fault
-from mediavault.vault.turns import TurnConfig
+from mediavault.vault.fills.turns import TurnConfig
 
 SIZE = 200_000
 #: So much is never free: nothing can be staged.

@@ -12,7 +12,7 @@ import pytest
 from fakes.variants import Seen, see, view
 from fakes.vaults import RunningVault, running_vault, until
 from mediavault.platform.faults import Fault
-from mediavault.vault.fill_config import FillConfig
+from mediavault.vault.fills.config import FillConfig
 
 MIB = 1 << 20
 GIB = 1 << 30

@@ -21,8 +21,8 @@ from mediavault.cli.visiting import open_export
 from mediavault.errors import Conflict, InvalidRequest, SessionNotProvided
 from mediavault.platform.application import application
 from mediavault.platform.sandbox import Sandbox
-from mediavault.vault.export_target import open_target
-from mediavault.vault.importing import Wish
+from mediavault.vault.portable.export_target import open_target
+from mediavault.vault.portable.importing import Wish
 
 
 async def stored(vault, connection, **media):

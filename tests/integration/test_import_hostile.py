@@ -11,9 +11,9 @@ from fakes.programs import environment, run
 from fakes.vaults import running_vault
 from mediavault.cli import importing
 from mediavault.errors import InvalidRequest
-from mediavault.vault.import_run import ImportRun
-from mediavault.vault.import_source import Export
-from mediavault.vault.importing import Wish
+from mediavault.vault.portable.import_run import ImportRun
+from mediavault.vault.portable.import_source import Export
+from mediavault.vault.portable.importing import Wish
 
 SECOND = NAME.replace("100", "101")
 OTHER = b"\xff\xd8\xff\xe0 another picture"

@@ -11,7 +11,7 @@ from fakes.vaults import AURORA, CORAL, KEY, RunningVault, running_vault, until
 from mediavault.api.limits import LimitConfig
 from mediavault.catalog import organisations
 from mediavault.domain.client_address import TrustedProxies
-from mediavault.vault.turns import TurnConfig
+from mediavault.vault.fills.turns import TurnConfig
 
 WHOAMI = "/v2/account/whoami"
 ERROR = resolved({"$ref": "#/components/schemas/Error"})

@@ -14,7 +14,7 @@ from mediavault.platform.faults import Fault
 from mediavault.platform.sandbox import Sandbox
 from mediavault.storer.store_variant import StoreConfig
 from mediavault.storer.worker import WorkerConfig
-from mediavault.vault.reminting import RemintConfig
+from mediavault.vault.fills.reminting import RemintConfig
 
 SIZE = 600_000
 HALF = SIZE // 2

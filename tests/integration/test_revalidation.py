@@ -12,7 +12,7 @@ from fakes.vaults import running_vault, until
 from mediavault.edge.statistics import EdgeStatistics
 from mediavault.platform.faults import Fault
 from mediavault.storer.worker import WorkerConfig
-from mediavault.vault.fill_config import FillConfig
+from mediavault.vault.fills.config import FillConfig
 
 #: Nothing is stored, so that what is viewed stays at the edge.
 NO_STORER = WorkerConfig(stores_at_once=0)

@@ -22,7 +22,7 @@ from mediavault.blobs.store import BlobKey
 from mediavault.cli import serving as vault_serving
 from mediavault.errors import BlobUnavailable, ConfigError, InvalidRequest
 from mediavault.storer.sweeps import SweepConfig
-from mediavault.vault.moving import Turn
+from mediavault.vault.integrity.moving import Turn
 
 SWEPT_OFTEN = SweepConfig(every_seconds=0.1, undo_window_ms=0)
 

@@ -10,9 +10,9 @@ from mediavault.config import PREFIX, VARIABLES, Config, Role, read_config
 from mediavault.domain.list_sync import Brake
 from mediavault.errors import ConfigError
 from mediavault.thumbnails.making import ThumbnailConfig
-from mediavault.vault.reminting import RemintConfig
+from mediavault.vault.fills.reminting import RemintConfig
+from mediavault.vault.fills.turns import TurnConfig
 from mediavault.vault.syncing import ListConfig
-from mediavault.vault.turns import TurnConfig
 
 PROJECT = Path(__file__).parents[2]
 KEY = "5a" * 32

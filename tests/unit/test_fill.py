@@ -9,10 +9,10 @@ import pytest
 from mediavault.edge.cache import EdgeCache, EdgeConfig
 from mediavault.edge.staging import Staging
 from mediavault.errors import BlobUnavailable, OriginRefused, OriginUnavailable
-from mediavault.vault.fill import Fill, Filled, FillHead, Want
-from mediavault.vault.fill_config import FillConfig, Patience
-from mediavault.vault.fill_stream import NEAR_BYTES, WINDOW_BYTES, Stream
-from mediavault.vault.media_start import verified_content_type
+from mediavault.vault.fills.config import FillConfig, Patience
+from mediavault.vault.fills.fill import Fill, Filled, FillHead, Want
+from mediavault.vault.fills.media_start import verified_content_type
+from mediavault.vault.fills.stream import NEAR_BYTES, WINDOW_BYTES, Stream
 
 HEAD = FillHead(6, "image/jpeg", None)
 FILLED = Filled(6, "00", "image/jpeg", "v1")

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from mediavault.vault.fill_progress import Progress
+from mediavault.vault.fills.progress import Progress
 
 MIB = 1 << 20
 

@@ -8,8 +8,8 @@ import pytest
 
 from fakes.exports import NAME, PICTURE, WHOLE, archive, check, documents, other, packed, part, refused, spoiled
 from mediavault.errors import InvalidRequest
-from mediavault.vault import tar_format
-from mediavault.vault.import_source import Export
+from mediavault.vault.portable import tar_format
+from mediavault.vault.portable.import_source import Export
 
 
 def test_a_device_is_no_archive(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mediavault.domain.exported import is_media_name, media_name
 from mediavault.errors import InvalidRequest
-from mediavault.vault import tar_format
+from mediavault.vault.portable import tar_format
 
 _NAMES = st.lists(
     st.builds(

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from mediavault.vault.traffic import Traffic
+from mediavault.vault.fills.traffic import Traffic
 
 RATE = 1_000_000
 USED_UP = RATE + RATE // 20  #: what passes at once, and the next 50 ms

@@ -8,7 +8,7 @@ import pytest
 
 from mediavault.errors import ConfigError, OriginBusy
 from mediavault.origin.pacing import Bucket
-from mediavault.vault.turns import TurnConfig, Turns, Urgency
+from mediavault.vault.fills.turns import TurnConfig, Turns, Urgency
 
 CDN, OTHER = "https://cdn.test/a?sig=1", "https://other.test:8443/b"
 UNHURRIED = {"host_per_second": 0.0, "connection_per_second": 0.0, "longest_wait_seconds": 30.0}

@@ -13,10 +13,10 @@ from mediavault.api.requests import json_body, json_response
 from mediavault.domain.exported import ExportedItem, ExportedList, ExportedMember
 from mediavault.errors import InvalidRequest
 from mediavault.vault.authorising import Authorising
-from mediavault.vault.backing_up import Holding
-from mediavault.vault.damaging import Damaging
-from mediavault.vault.importing import Importing, Offer, Wish
-from mediavault.vault.moving import Moving
+from mediavault.vault.integrity.damaging import Damaging
+from mediavault.vault.integrity.moving import Moving
+from mediavault.vault.portable.backing_up import Holding
+from mediavault.vault.portable.importing import Importing, Offer, Wish
 from mediavault.vault.rekeying import Rekeying
 
 

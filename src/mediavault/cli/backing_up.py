@@ -17,9 +17,9 @@ from mediavault.cli.progress import At, shown
 from mediavault.config import Config
 from mediavault.errors import ConfigError, VaultError
 from mediavault.foundation import Foundation, milliseconds
-from mediavault.vault import backup_folder
-from mediavault.vault.backing_up import RENEW_SECONDS, BackingUp, Copied, Hold, Holding, write_manifest
-from mediavault.vault.backup_folder import BackupFolder, Snapshot, make_durable, new_file
+from mediavault.vault.portable import backup_folder
+from mediavault.vault.portable.backing_up import RENEW_SECONDS, BackingUp, Copied, Hold, Holding, write_manifest
+from mediavault.vault.portable.backup_folder import BackupFolder, Snapshot, make_durable, new_file
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from mediavault.errors import NotFound
 
 if TYPE_CHECKING:
     from mediavault.cli.recovering import Restored
-    from mediavault.vault.backing_up import Copied
-    from mediavault.vault.backup_folder import Snapshot
-    from mediavault.vault.recovering import Looked
+    from mediavault.vault.portable.backing_up import Copied
+    from mediavault.vault.portable.backup_folder import Snapshot
+    from mediavault.vault.portable.recovering import Looked
 
 backup = typer.Typer(help="Back up the vault while it serves, check backups, restore one.", no_args_is_help=True)
 
@@ -95,7 +95,7 @@ def _show_created(snapshot: "Snapshot", copied: "Copied", key: str, *, as_json: 
 def list_(from_: From, *, as_json: AsJson = False) -> None:
     """Show the snapshots in a folder of backups, the oldest first."""
     from mediavault.domain.times import iso8601
-    from mediavault.vault.backup_folder import BackupFolder
+    from mediavault.vault.portable.backup_folder import BackupFolder
 
     folder = BackupFolder(from_)
     manifests = [folder.snapshot(name).manifest for name in folder.names()]
@@ -164,7 +164,7 @@ def restore(
     """
     from mediavault.cli import recovering
     from mediavault.config import read_config
-    from mediavault.vault.backup_folder import BackupFolder
+    from mediavault.vault.portable.backup_folder import BackupFolder
 
     config = read_config(os.environ, data=data)
     if dry_run:

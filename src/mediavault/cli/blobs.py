@@ -9,7 +9,7 @@ import typer
 from mediavault.cli.answers import command, show_json
 
 if TYPE_CHECKING:
-    from mediavault.vault.moving import Turn
+    from mediavault.vault.integrity.moving import Turn
 
 blobs = typer.Typer(help="Stored bytes: check where they lie, move them elsewhere.", no_args_is_help=True)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mediavault.cli.importing import Imported
     from mediavault.config import Config
     from mediavault.domain.exported import ExportHead
-    from mediavault.vault.exporting import Counted
+    from mediavault.vault.portable.exporting import Counted
 
 Data = Annotated[Path | None, typer.Option(help="The data folder (MEDIAVAULT_DATA; ./mediavault-data).")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text; errors too.")]
@@ -66,7 +66,7 @@ async def _planned(config: "Config", connection_id: str) -> "Counted":
 async def _exported(config: "Config", connection_id: str, to: Path) -> "tuple[Counted, ExportHead]":
     from mediavault.cli.progress import At, shown
     from mediavault.cli.visiting import open_export
-    from mediavault.vault.export_target import open_target
+    from mediavault.vault.portable.export_target import open_target
 
     async with open_export(config) as exporting:
         row = await exporting.connection(connection_id)
@@ -121,7 +121,7 @@ def import_(
     """
     from mediavault.cli.importing import run
     from mediavault.config import read_config
-    from mediavault.vault.importing import Wish
+    from mediavault.vault.portable.importing import Wish
 
     if (connection is None) != new:
         raise InvalidRequest("either --connection ID or --new")

@@ -24,9 +24,9 @@ from mediavault.domain.exported import ExportedItem, ExportedList, ExportedMembe
 from mediavault.edge.cache import EdgeCache
 from mediavault.errors import DataFolderLocked, InvalidRequest, UpstreamUnavailable
 from mediavault.foundation import milliseconds, open_foundation
-from mediavault.vault.import_run import Door, ImportRun, Took
-from mediavault.vault.import_source import Expected, Export
-from mediavault.vault.importing import REFUSED, Importing, Into, Offer, Outcome, Wish
+from mediavault.vault.portable.import_run import Door, ImportRun, Took
+from mediavault.vault.portable.import_source import Expected, Export
+from mediavault.vault.portable.importing import REFUSED, Importing, Into, Offer, Outcome, Wish
 
 T = TypeVar("T")
 

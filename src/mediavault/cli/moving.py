@@ -16,7 +16,7 @@ from mediavault.cli.serving import tell_secrets
 from mediavault.config import Config
 from mediavault.errors import VaultError
 from mediavault.foundation import milliseconds, open_foundation
-from mediavault.vault.moving import Moving, Turn
+from mediavault.vault.integrity.moving import Moving, Turn
 
 
 class MoveOperator(Operator):

@@ -13,9 +13,9 @@ from mediavault.config import Config
 from mediavault.data_folder import DataFolder, parse_master_keys, write_new
 from mediavault.errors import CatalogError, ConfigError, Conflict
 from mediavault.foundation import milliseconds
-from mediavault.vault import backup_folder
-from mediavault.vault.backup_folder import BackupFolder, Snapshot
-from mediavault.vault.recovering import Checking, Fault, Looked, Recovering
+from mediavault.vault.portable import backup_folder
+from mediavault.vault.portable.backup_folder import BackupFolder, Snapshot
+from mediavault.vault.portable.recovering import Checking, Fault, Looked, Recovering
 from mediavault.vault.rekeying import check_master_key
 from mediavault.vault.sealing import Sealer
 

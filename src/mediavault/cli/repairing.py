@@ -17,7 +17,7 @@ from mediavault.domain.findings import Finding
 from mediavault.edge.cache import EdgeCache
 from mediavault.errors import NotFound
 from mediavault.foundation import Foundation, milliseconds, open_foundation
-from mediavault.vault.damaging import Damaging
+from mediavault.vault.integrity.damaging import Damaging
 
 _DAMAGED = frozenset({"blob_missing", "blob_no_file", "blob_size", "blob_digest"})
 _ORPHAN = "orphan_blob"

@@ -17,7 +17,7 @@ from mediavault.cli.answers import INTERRUPTED, fail, show_json
 
 if TYPE_CHECKING:
     from mediavault.config import Config
-    from mediavault.vault.verifying import Asked, Report, Verifying
+    from mediavault.vault.integrity.verifying import Asked, Report, Verifying
 
 #: Exit codes (reliability): those of the other commands begin at 4, and 1 is a failure there.
 CLEAN, FINDINGS, CANNOT_RUN, LOCKED = 0, 1, 2, 11
@@ -60,8 +60,8 @@ def verify(
 
 def _run(data: Path | None, subset: str, *, deep: bool, repair: bool, dry_run: bool) -> "tuple[Report, list[str]]":
     from mediavault.config import read_config
-    from mediavault.vault.verifying import Asked
-    from mediavault.vault.verifying_blobs import Subset
+    from mediavault.vault.integrity.blobs import Subset
+    from mediavault.vault.integrity.verifying import Asked
 
     match = _SUBSET.fullmatch(subset)
     if match is None or int(match[1]) > int(match[2]):

@@ -14,9 +14,9 @@ from mediavault.data_folder import DataFolder
 from mediavault.domain.times import DAY, SECOND
 from mediavault.errors import ConfigError
 from mediavault.foundation import milliseconds
-from mediavault.vault.exporting import Exporting
+from mediavault.vault.integrity.verifying import VerifyConfig, Verifying
+from mediavault.vault.portable.exporting import Exporting
 from mediavault.vault.sealing import Sealer
-from mediavault.vault.verifying import VerifyConfig, Verifying
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Any
 from mediavault.config.texts import read_bytes, read_count, read_long_seconds, read_seconds
 from mediavault.config.variable import Variable
 from mediavault.domain.times import SECOND
-from mediavault.vault.fill_config import FillConfig
-from mediavault.vault.reminting import RemintConfig
+from mediavault.vault.fills.config import FillConfig
+from mediavault.vault.fills.reminting import RemintConfig
 
 FILLS: dict[str, Variable] = {
     "FILL_LONGEST_SECONDS": Variable(

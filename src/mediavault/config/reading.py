@@ -22,8 +22,8 @@ from mediavault.origin.addresses import AllowList
 from mediavault.origin.client import ClientConfig
 from mediavault.storer.scrub import ScrubConfig
 from mediavault.storer.store_variant import StoreConfig
+from mediavault.vault.fills.turns import TurnConfig
 from mediavault.vault.syncing import ListConfig
-from mediavault.vault.turns import TurnConfig
 
 #: The test suite's own variables begin so; they are no settings.
 _OF_TESTS = PREFIX + "TEST_"

@@ -19,11 +19,11 @@ from mediavault.storer.store_variant import StoreConfig
 from mediavault.storer.sweeps import SweepConfig
 from mediavault.storer.worker import WorkerConfig
 from mediavault.thumbnails.making import ThumbnailConfig
-from mediavault.vault.fill_config import FillConfig
-from mediavault.vault.reminting import RemintConfig
+from mediavault.vault.fills.config import FillConfig
+from mediavault.vault.fills.reminting import RemintConfig
+from mediavault.vault.fills.turns import TurnConfig
 from mediavault.vault.syncing import ListConfig
 from mediavault.vault.tending import TendConfig
-from mediavault.vault.turns import TurnConfig
 
 
 class Role(StrEnum):

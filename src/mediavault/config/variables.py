@@ -30,8 +30,8 @@ from mediavault.domain.times import SECOND
 from mediavault.edge.cache import EdgeConfig
 from mediavault.origin.addresses import AllowList
 from mediavault.storer.scrub import ScrubConfig
+from mediavault.vault.fills.turns import TurnConfig
 from mediavault.vault.syncing import ListConfig
-from mediavault.vault.turns import TurnConfig
 
 PREFIX = "MEDIAVAULT_"
 

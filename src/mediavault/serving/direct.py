@@ -1,7 +1,7 @@
 """Direct serving: an origin's bytes passed through and never kept.
 
 For connections whose Vault+ is off, and for viewers while the disk has no room. The origin answers the range itself;
-`vault/relaying` asks it.
+`vault/fills/relaying` asks it.
 """
 
 from collections.abc import AsyncGenerator
@@ -13,8 +13,8 @@ from mediavault.serving.outlet import CHUNK_BYTES
 from mediavault.serving.requests import Request
 from mediavault.serving.responses import UNKNOWN_END, Body, Response, disposition
 from mediavault.serving.sources import Streamed
-from mediavault.vault.filling import first_bytes, verified_content_type
-from mediavault.vault.relaying import Ask, Relayed
+from mediavault.vault.fills.filling import first_bytes, verified_content_type
+from mediavault.vault.fills.relaying import Ask, Relayed
 
 _ASKED = (b"range", b"if-range", b"if-none-match", b"if-modified-since")
 _PASSED = ("Content-Length", "Content-Range", "ETag", "Last-Modified", "Accept-Ranges")

@@ -48,10 +48,10 @@ from mediavault.serving.responses import Response, json_response, media_response
 from mediavault.serving.sources import FileSource, FillSource, RemoteSource, Source, StoredBlob, representation_of
 from mediavault.telemetry import Events, logger
 from mediavault.vault.counting import Counting
-from mediavault.vault.damaging import Damaging
-from mediavault.vault.filling import Filling
-from mediavault.vault.relaying import Relaying
-from mediavault.vault.revalidating import Revalidating
+from mediavault.vault.fills.filling import Filling
+from mediavault.vault.fills.relaying import Relaying
+from mediavault.vault.fills.revalidating import Revalidating
+from mediavault.vault.integrity.damaging import Damaging
 from mediavault.vault.storing import Storing
 
 _PREFIX = "/v2/"

@@ -17,7 +17,7 @@ from mediavault.domain.responding import Representation
 from mediavault.edge.copies import OpenCopy
 from mediavault.errors import BlobCorrupt
 from mediavault.serving.outlet import CHUNK_BYTES
-from mediavault.vault.fill import Fill
+from mediavault.vault.fills.fill import Fill
 
 #: Representations that need not be described anew.
 _REMEMBERED = 4096

@@ -1,9 +1,9 @@
 """The scrub: every stored blob is read and hashed again, round after round, at a bounded rate.
 
 A round goes through the blobs in the order of their ids and is remembered as it goes on, so that a restart resumes it.
-What it finds bad is quarantined (`vault/damaging.py`). What cannot be read is met again after a while: where that fails
-too, the variants that rely on it say so until a later round can read it. It is not quarantined: a controller or a cable
-that fails would take everything from everybody, and a disk that is mended would give back what was given up.
+What it finds bad is quarantined (`vault/integrity/damaging.py`). What cannot be read is met again after a while: where
+that fails too, the variants that rely on it say so until a later round can read it. It is not quarantined: a controller or
+a cable that fails would take everything from everybody, and a disk that is mended would give back what was given up.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from mediavault.domain.scrub_round import ScrubRound
 from mediavault.domain.times import DAY, MINUTE, Now
 from mediavault.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsAway
 from mediavault.telemetry import Events, logger
-from mediavault.vault.damaging import Damaging, difference
+from mediavault.vault.integrity.damaging import Damaging, difference
 
 _PAGE = 100
 #: After so many bytes the round is written down: a crash repeats no more.

@@ -43,9 +43,9 @@ from mediavault.errors import (
 from mediavault.storer.derive import Derive
 from mediavault.telemetry import Events, logger
 from mediavault.vault.configuring import effective_settings
-from mediavault.vault.cooling import cooling_down
-from mediavault.vault.fill import Filled
-from mediavault.vault.filling import Filling
+from mediavault.vault.fills.cooling import cooling_down
+from mediavault.vault.fills.fill import Filled
+from mediavault.vault.fills.filling import Filling
 from mediavault.vault.policing import against_keeping_now
 
 

@@ -4,7 +4,7 @@ from mediavault.blobs.store import BlobStore
 from mediavault.catalog import organisations
 from mediavault.catalog.database import Catalog
 from mediavault.errors import VaultError
-from mediavault.vault.damaging import Damaging
+from mediavault.vault.integrity.damaging import Damaging
 
 
 class Readiness:

@@ -25,8 +25,8 @@ from mediavault.domain.exported import (
 )
 from mediavault.domain.lifecycle import Status
 from mediavault.errors import BlobCorrupt, InvalidRequest
-from mediavault.vault import tar_format
-from mediavault.vault.tar_format import Member
+from mediavault.vault.portable import tar_format
+from mediavault.vault.portable.tar_format import Member
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mediavault.domain.retry_after import told_wait_ms
 from mediavault.domain.times import DAY, HOUR, MINUTE, SECOND, Now
 from mediavault.errors import ConfigError, OriginUnavailable
-from mediavault.vault.fill_stream import Stream
+from mediavault.vault.fills.stream import Stream
 
 #: Progress after which earlier failures are forgiven.
 _PROGRESS_BYTES = 1 << 20

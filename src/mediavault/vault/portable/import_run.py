@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from mediavault.domain.exported import ExportedItem, ExportedList, ExportedMember
-from mediavault.vault.import_source import Export
-from mediavault.vault.importing import (
+from mediavault.vault.portable.import_source import Export
+from mediavault.vault.portable.importing import (
     BUSY,
     DIFFERENT,
     IMPORTED,

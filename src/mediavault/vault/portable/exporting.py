@@ -39,7 +39,7 @@ from mediavault.domain.times import Now
 from mediavault.errors import BlobCorrupt, BlobNotFound, NotFound
 from mediavault.vault.configuring import effective_settings, parsed_overrides
 from mediavault.vault.connecting import UserData
-from mediavault.vault.export_target import Target, Wanted
+from mediavault.vault.portable.export_target import Target, Wanted
 
 _README = """An export of media from mediavault (format "{format}", version {version}).
 

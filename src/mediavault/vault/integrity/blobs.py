@@ -17,7 +17,7 @@ from mediavault.catalog.damage import LiveBlob
 from mediavault.catalog.database import Catalog
 from mediavault.domain.findings import in_subset
 from mediavault.errors import BlobCorrupt, BlobError, BlobNotFound
-from mediavault.vault.damaging import difference, digest_of
+from mediavault.vault.integrity.damaging import difference, digest_of
 
 _PAGE = 1000
 #: Blobs looked at in one visit to a thread, where only their sizes are wanted.

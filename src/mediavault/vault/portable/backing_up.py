@@ -25,9 +25,9 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_id
 from mediavault.domain.times import MINUTE, Now
 from mediavault.errors import BlobCorrupt, BlobNotFound, Conflict, InvalidRequest, LostRace
-from mediavault.vault import backup_folder
-from mediavault.vault.backup_folder import BlobFacts, BlobLine, FileFacts, Manifest, make_durable, new_file
-from mediavault.vault.damaging import difference, digest_of
+from mediavault.vault.integrity.damaging import difference, digest_of
+from mediavault.vault.portable import backup_folder
+from mediavault.vault.portable.backup_folder import BlobFacts, BlobLine, FileFacts, Manifest, make_durable, new_file
 from mediavault.vault.rekeying import needed_keys
 
 #: How long a hold lasts that is not renewed, and how often it is.

@@ -21,10 +21,10 @@ from mediavault.catalog.verification_places import Named, named_places
 from mediavault.domain.findings import Finding
 from mediavault.domain.scrub_round import ScrubRound
 from mediavault.domain.times import DAY, MINUTE, SECOND, Now
+from mediavault.vault.integrity.blobs import MISSING, BlobLook, Looked, Subset
+from mediavault.vault.integrity.policy import past_policy, wrongly_shown
+from mediavault.vault.integrity.secrets import unopened
 from mediavault.vault.sealing import Sealer
-from mediavault.vault.verifying_blobs import MISSING, BlobLook, Looked, Subset
-from mediavault.vault.verifying_policy import past_policy, wrongly_shown
-from mediavault.vault.verifying_secrets import unopened
 
 _KEYS_AT_ONCE = 100
 _ORPHAN = "nothing refers to these bytes, and they are older than the grace"

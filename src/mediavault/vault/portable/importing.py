@@ -39,7 +39,7 @@ from mediavault.errors import (
 from mediavault.telemetry import Events, logger
 from mediavault.vault.configuring import effective_settings
 from mediavault.vault.connecting import MAX_INFLIGHT, UserData, plain_base_url
-from mediavault.vault.media_start import verified_content_type
+from mediavault.vault.fills.media_start import verified_content_type
 
 #: What became of a variant.
 IMPORTED, PRESENT, DIFFERENT, BUSY, REFUSED, LIMIT, WANTED = (

@@ -12,12 +12,12 @@ from mediavault.domain.times import Now
 from mediavault.errors import OriginError, OriginRefused
 from mediavault.origin.client import GuardedClient, Response
 from mediavault.origin.media_fetch import check_status
-from mediavault.vault.cooling import CoolDowns
-from mediavault.vault.fill_url import FillUrl
-from mediavault.vault.reminting import Reminting
+from mediavault.vault.fills.cooling import CoolDowns
+from mediavault.vault.fills.reminting import Reminting
+from mediavault.vault.fills.traffic import Traffic
+from mediavault.vault.fills.turns import Turns, Urgency
+from mediavault.vault.fills.url import FillUrl
 from mediavault.vault.sealing import Sealer
-from mediavault.vault.traffic import Traffic
-from mediavault.vault.turns import Turns, Urgency
 
 
 class Relayed:

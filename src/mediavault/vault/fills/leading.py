@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from mediavault.edge.staging import Staging
 from mediavault.errors import OriginBusy, OriginChanged, OriginError, OriginUnavailable
-from mediavault.vault.fill import Fill, Filled
-from mediavault.vault.fill_answers import FillAnswers
-from mediavault.vault.fill_config import FillConfig
-from mediavault.vault.fill_stream import Stream
+from mediavault.vault.fills.answers import FillAnswers
+from mediavault.vault.fills.config import FillConfig
+from mediavault.vault.fills.fill import Fill, Filled
+from mediavault.vault.fills.stream import Stream
 
 #: A request for less is not worth its way.
 _LEAST_REQUEST_BYTES = 64 << 10

@@ -14,8 +14,8 @@ from typing import BinaryIO, Protocol
 from mediavault.blobs.steps import make_folder, open_regular, sync_file, sync_folder, write_fully
 from mediavault.domain.exported import DOCUMENTS, is_media_name
 from mediavault.errors import BlobCorrupt, Conflict
-from mediavault.vault import tar_format
-from mediavault.vault.damaging import digest_of
+from mediavault.vault.integrity.damaging import digest_of
+from mediavault.vault.portable import tar_format
 
 _SLICE = 1 << 20
 #: Of a media file: its size, its digest (hex), its time (Unix ms).

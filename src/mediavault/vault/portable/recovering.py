@@ -13,9 +13,9 @@ from mediavault.catalog import damage, snapshots
 from mediavault.catalog.damage import LiveBlob
 from mediavault.catalog.database import Catalog
 from mediavault.errors import BlobCorrupt, BlobError, BlobNotFound, InvalidRequest
-from mediavault.vault.backing_up import all_ended, facts_of, is_there
-from mediavault.vault.backup_folder import BlobLine, Snapshot
-from mediavault.vault.damaging import difference
+from mediavault.vault.integrity.damaging import difference
+from mediavault.vault.portable.backing_up import all_ended, facts_of, is_there
+from mediavault.vault.portable.backup_folder import BlobLine, Snapshot
 
 _AT_ONCE = 4
 _PAGE = 500

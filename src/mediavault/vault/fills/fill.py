@@ -9,9 +9,9 @@ from pathlib import Path
 from mediavault.domain.segments import Segments
 from mediavault.edge.staging import Staging
 from mediavault.errors import OriginError, OriginUnavailable, VaultError
-from mediavault.vault.fill_progress import Progress
-from mediavault.vault.fill_stream import Stream
-from mediavault.vault.turns import Urgency
+from mediavault.vault.fills.progress import Progress
+from mediavault.vault.fills.stream import Stream
+from mediavault.vault.fills.turns import Urgency
 
 #: What a reader is taken to want who does not say: enough to be worth a request.
 _READ_AHEAD = 4 << 20

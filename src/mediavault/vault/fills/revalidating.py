@@ -15,12 +15,12 @@ from mediavault.errors import OriginError, OriginRefused, OriginUnavailable, Vau
 from mediavault.origin.client import GuardedClient, Response
 from mediavault.origin.media_fetch import check_status
 from mediavault.telemetry import Events, logger
-from mediavault.vault.cooling import CoolDowns, cooling_down
-from mediavault.vault.fill_config import FillConfig
-from mediavault.vault.fill_url import FillUrl
-from mediavault.vault.reminting import Reminting
+from mediavault.vault.fills.config import FillConfig
+from mediavault.vault.fills.cooling import CoolDowns, cooling_down
+from mediavault.vault.fills.reminting import Reminting
+from mediavault.vault.fills.turns import Turns, Urgency
+from mediavault.vault.fills.url import FillUrl
 from mediavault.vault.sealing import Sealer
-from mediavault.vault.turns import Turns, Urgency
 
 
 class Revalidating:

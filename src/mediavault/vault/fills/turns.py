@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from mediavault.errors import ConfigError, OriginBusy
 from mediavault.origin.addresses import check_url
 from mediavault.origin.pacing import Bucket
-from mediavault.vault.traffic import Traffic
+from mediavault.vault.fills.traffic import Traffic
 
 
 @dataclass(frozen=True)

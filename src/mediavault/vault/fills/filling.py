@@ -25,16 +25,16 @@ from mediavault.edge.staging import Staging
 from mediavault.errors import OriginChanged, OriginUnavailable, VaultError
 from mediavault.origin.client import GuardedClient
 from mediavault.telemetry import Events, logger
-from mediavault.vault.cooling import CoolDowns
-from mediavault.vault.fill import Fill, Filled
-from mediavault.vault.fill_answers import FillAnswers
-from mediavault.vault.fill_config import FillConfig
-from mediavault.vault.fill_url import FillUrl
-from mediavault.vault.leading import Leading
-from mediavault.vault.media_start import first_bytes, verified_content_type
-from mediavault.vault.reminting import Reminting
+from mediavault.vault.fills.answers import FillAnswers
+from mediavault.vault.fills.config import FillConfig
+from mediavault.vault.fills.cooling import CoolDowns
+from mediavault.vault.fills.fill import Fill, Filled
+from mediavault.vault.fills.leading import Leading
+from mediavault.vault.fills.media_start import first_bytes, verified_content_type
+from mediavault.vault.fills.reminting import Reminting
+from mediavault.vault.fills.turns import Turns
+from mediavault.vault.fills.url import FillUrl
 from mediavault.vault.sealing import Sealer
-from mediavault.vault.turns import Turns
 
 __all__ = ["FillConfig", "Filling", "first_bytes", "verified_content_type"]
 

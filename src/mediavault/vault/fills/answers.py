@@ -18,12 +18,12 @@ from mediavault.edge.staging import Staging
 from mediavault.errors import OriginChanged, OriginExpired, OriginRefused, OriginUnavailable, RangesUnusable
 from mediavault.origin.client import GuardedClient, Response
 from mediavault.origin.media_fetch import FetchedHead, Pin, Wanted, fetch
-from mediavault.vault.fill import Fill, FillHead
-from mediavault.vault.fill_config import FillConfig, Patience
-from mediavault.vault.fill_stream import WINDOW_BYTES, Stream
-from mediavault.vault.fill_url import FillUrl
-from mediavault.vault.media_start import first_batch, start_of, verified_content_type
-from mediavault.vault.turns import Turns
+from mediavault.vault.fills.config import FillConfig, Patience
+from mediavault.vault.fills.fill import Fill, FillHead
+from mediavault.vault.fills.media_start import first_batch, start_of, verified_content_type
+from mediavault.vault.fills.stream import WINDOW_BYTES, Stream
+from mediavault.vault.fills.turns import Turns
+from mediavault.vault.fills.url import FillUrl
 
 #: What is there already and shorter than this is read past, instead of asking for what comes after it.
 _SKIP_WORTH_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from mediavault.domain import origin_expiry
 from mediavault.domain.times import MINUTE, Now
 from mediavault.errors import OriginExpired, OriginRefused
 from mediavault.vault import origin_urls
-from mediavault.vault.reminting import Reminting
+from mediavault.vault.fills.reminting import Reminting
 from mediavault.vault.sealing import Sealer
 
 #: What a URL that no longer works is answered with.

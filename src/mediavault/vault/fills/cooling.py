@@ -25,7 +25,7 @@ from mediavault.errors import (
     VaultError,
 )
 from mediavault.telemetry import Events, logger
-from mediavault.vault.fill_config import FillConfig
+from mediavault.vault.fills.config import FillConfig
 
 
 @dataclass(frozen=True, slots=True)

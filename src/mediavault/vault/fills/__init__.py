@@ -1,0 +1,1 @@
+"""How an origin's bytes arrive: one fill a variant, its turns, its URL and its version."""

@@ -1,0 +1,1 @@
+"""Whether everything is there and right, and what happens where it is not."""

@@ -1,0 +1,1 @@
+"""What leaves a vault whole, and comes in again."""
