@@ -2,8 +2,8 @@
 
 A round goes through the blobs in the order of their ids and is remembered as it goes on, so that a restart resumes it.
 What it finds bad is quarantined (`vault/integrity/damaging.py`). What cannot be read is met again after a while: where
-that fails too, the variants that rely on it say so until a later round can read it. It is not quarantined: a controller or
-a cable that fails would take everything from everybody, and a disk that is mended would give back what was given up.
+that fails too, the variants that rely on it say so until a later round can read it. It is not quarantined: a controller
+or a cable that fails would take everything from everybody, and a disk that is mended would give back what was given up.
 """
 
 import asyncio
