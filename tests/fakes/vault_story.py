@@ -159,8 +159,18 @@ class Story:
 
     # -- comparing --
 
-    async def check(self, permits: Permits, *, adopts: bool = False, disconnected: Person | None = None) -> None:
-        """Compare the vault with the model; whatever happened must have been permitted."""
+    async def check(
+        self,
+        permits: Permits,
+        *,
+        adopts: bool = False,
+        disconnected: Person | None = None,
+        afterwards: Callable[[], None] | None = None,
+    ) -> None:
+        """Compare the vault with the model; whatever happened must have been permitted.
+
+        `afterwards` is what the step did last, of which nothing is told.
+        """
         everything = await dump(self.stage.vault.foundation.catalog)
         known = self._by_id()
         for row in everything["variants"]:
@@ -168,6 +178,8 @@ class Story:
                 assert adopts, "a variant came from nowhere"
                 self._adopt(row, everything)
         self._hear(everything["outbox"], permits)
+        if afterwards is not None:
+            afterwards()
         self.rows = {row["id"]: row for row in everything["variants"]}
         for variant in self._by_id().values():
             self._compare(variant, self.rows[variant.id])

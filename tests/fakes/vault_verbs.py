@@ -261,21 +261,24 @@ class Verbs(Views):
                 if variant.status == "storing" and variant.claimed_at + LEASE_MS <= now:
                     dead.append(variant)
         await self.stage.vault.sweeps.sweep()
-        for variant in self._by_id().values():
-            if variant.retained and (variant.removed_at or 0) <= now - UNDO_MS:
-                variant.retained = False
-        for variant in over:
-            variant.retained = True
         await self.check(
             {
                 "removed": lambda variant: variant in over,
                 "released": lambda variant: variant in dead,
                 "failed": lambda variant: variant in dead,
-            }
+            },
+            afterwards=self._let_go_of_retained,
         )
         assert not any(each.is_live for each in over)
         assert not any(each.status == "storing" for each in dead)
         await self.verify()
+
+    def _let_go_of_retained(self) -> None:
+        """Past the undo window; what is fetched anew keeps its old bytes until the new ones are there."""
+        for variant in self._by_id().values():
+            is_past = variant.retained and (variant.removed_at or 0) <= self.stage.clock() - UNDO_MS
+            if is_past and variant.status not in {"pending", "storing"}:
+                variant.retained = False
 
     async def crash(self) -> None:
         """kill -9 and a start: nothing changes but that leases are taken back and views since the flush are lost."""

@@ -313,6 +313,22 @@ def test_any_story_keeps_every_promise(machine: type[Machine]) -> None:
     tell(machine, stories=20, steps=40)
 
 
+def test_old_bytes_of_what_waits_longer_than_the_undo_window_are_kept_and_are_no_finding(
+    machine: type[Machine],
+) -> None:
+    story = machine()
+    try:
+        story.begin(stored=True)
+        story.delete(0, "small")
+        story.observe(0)
+        story.ask_for(0, ("small", "full"))
+        story.wait(3 * DAY)
+        story.sweep()
+        story.view(0, ("small", "full"), "whole")
+    finally:
+        story.teardown()
+
+
 @pytest.mark.long
 @pytest.mark.timeout(0)
 def test_any_story_of_many_keeps_every_promise(machine: type[Machine]) -> None:

@@ -261,7 +261,9 @@ CHECKS: Sequence[Check] = (
         "see that a storer runs (`mediavault serve`); its sweep lets go of them",
         select(
             f"{_VARIANT}, v.removed_at, ''",
-            "FROM variants v WHERE v.retained_blob_id IS NOT NULL AND v.removed_at < :undo_before",
+            # What is fetched anew keeps its old bytes for as long as that takes.
+            "FROM variants v WHERE v.retained_blob_id IS NOT NULL AND v.removed_at < :undo_before "
+            "AND v.status NOT IN ('pending', 'storing')",
         ),
         served_only=True,
         times=("undo_before",),
