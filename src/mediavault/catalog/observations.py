@@ -85,21 +85,19 @@ _TOUCH_MEDIA = (
         sources=bindparam("set_sources"),
     )
 )
-_REFRESH = (
-    update(variants)
-    .where(variants.c.id == bindparam("variant_id"))
-    .values(
-        origin_url=bindparam("set_url"),
-        origin_key=bindparam("set_key"),
-        origin_expires_at=bindparam("set_expires_at"),
-        observed_path=bindparam("set_path"),
-        not_before=0,
-        attempts=0,
-        crashes=0,
-        last_error=null(),
-        run_at=case((variants.c.status == Status.PENDING.value, bindparam("now")), else_=variants.c.run_at),
-    )
-)
+#: What a new URL changes: the failures of the old one are not its own, and a waiting store may run at once.
+REFRESHED = {
+    "origin_url": bindparam("set_url"),
+    "origin_key": bindparam("set_key"),
+    "origin_expires_at": bindparam("set_expires_at"),
+    "observed_path": bindparam("set_path"),
+    "not_before": 0,
+    "attempts": 0,
+    "crashes": 0,
+    "last_error": null(),
+    "run_at": case((variants.c.status == Status.PENDING.value, bindparam("now")), else_=variants.c.run_at),
+}
+_REFRESH = update(variants).where(variants.c.id == bindparam("variant_id")).values(REFRESHED)
 _PROLONG = (
     update(variants)
     .where(

@@ -7,9 +7,10 @@ than where the bytes it knows of lie now.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, case, null, select, update
+from sqlalchemy import bindparam, select, update
 
 from mediavault.catalog.database import Catalog
+from mediavault.catalog.observations import REFRESHED
 from mediavault.catalog.operations import DoMany, Operation
 from mediavault.catalog.padding import AT_ONCE, is_among, padded
 from mediavault.catalog.tables import media, variants
@@ -31,7 +32,6 @@ _LIVE = (
         variants.c.status != Status.REMOVED.value,
     )
 )
-# As in an observation: the failures of the old URL are not the new one's, and a waiting store may run at once.
 _REFRESH = (
     update(variants)
     .where(
@@ -39,17 +39,7 @@ _REFRESH = (
         variants.c.origin_key == bindparam("of_key"),
         variants.c.status != Status.REMOVED.value,
     )
-    .values(
-        origin_url=bindparam("set_url"),
-        origin_key=bindparam("set_key"),
-        origin_expires_at=bindparam("set_expires_at"),
-        observed_path=bindparam("set_path"),
-        not_before=0,
-        attempts=0,
-        crashes=0,
-        last_error=null(),
-        run_at=case((variants.c.status == Status.PENDING.value, bindparam("now")), else_=variants.c.run_at),
-    )
+    .values(REFRESHED)
 )
 
 
