@@ -51,7 +51,7 @@ def peer(tmp_path, media):
     command = [sys.executable, "-m", "mediavault.bench.origin", str(media)]
     with child("origin", command, core=CORE, folder=tmp_path) as process:
         url = process.ready()["origin"]
-        with nginx.running(nginx.find(), own, media, url, core=CORE, open_files=1024) as started:
+        with nginx.running(nginx.find(), own, media, url, core=CORE, open_files=1024) as (started, _):
             yield started
 
 

@@ -22,7 +22,7 @@ from mediavault.bench.waking import kept_awake
 from mediavault.errors import VaultError
 
 TARGET = Target("127.0.0.1", 81, "/v2/token")
-SETTING = Setting(Path("/tmp/n"), Path("/tmp/m"), "127.0.0.1:7", 8, "s3cret", 1024, None)  # noqa: S108 - only named
+SETTING = Setting(Path("/tmp/n"), Path("/tmp/m"), "127.0.0.1:7", 8, 9, "s3cret", 1024, None)  # noqa: S108 - only named
 
 
 def test_the_peer_is_set_up_for_this_work():
@@ -38,6 +38,7 @@ def test_the_peer_is_set_up_for_this_work():
         "proxy_cache_lock on;",
         "keepalive 64;",
         "listen 127.0.0.1:8 ",
+        "listen 127.0.0.1:9;",
         "server 127.0.0.1:7;",
     ):
         assert line in text
@@ -54,7 +55,7 @@ def test_everything_of_the_peer_lies_in_its_folder():
 @pytest.mark.parametrize("folder", ["/tmp/a b", "/tmp/a;b", "/tmp/$a", "/tmp/a}", "/tmp/ä", '/tmp/"'])  # noqa: S108
 def test_a_folder_that_would_need_quoting_is_refused(folder):
     with pytest.raises(VaultError, match="TMPDIR"):
-        configuration(Setting(Path(folder), Path("/m"), "127.0.0.1:7", 8, "s", 9, None))
+        configuration(Setting(Path(folder), Path("/m"), "127.0.0.1:7", 8, 9, "s", 9, None))
 
 
 def test_a_signature_is_what_secure_link_computes():

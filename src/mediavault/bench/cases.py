@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mediavault.bench.figures import BY_CLOCK, PER_CORE, Goal
+from mediavault.bench.nginx import PACED, UNPACED
 from mediavault.bench.objects import GROUPS, Group
 from mediavault.errors import InvalidRequest
 
@@ -24,7 +25,7 @@ class Case:
     name: str
     group: Group
     measures: tuple[Measure, ...]
-    peer: str = "nginx"
+    peer: str = PACED
     load_sleeps: bool = False  #: the load's core is left to sleep, whatever the plan says
 
     @property
@@ -40,6 +41,11 @@ class Case:
 
 def _rate(title: str, unit: str, limit: float, metric: str = PER_CORE) -> tuple[Measure, ...]:
     return (Measure(metric, title, unit, Goal(limit)),)
+
+
+def _unpaced(name: str, group: str, title: str, limit: float) -> Case:
+    """The same with a peer that has been given what it cannot choose itself."""
+    return Case(f"{name}-unpaced", GROUPS[group], _rate(f"{title}, nginx unpaced too", "MB/s", limit), peer=UNPACED)
 
 
 _HERD = (
@@ -60,8 +66,11 @@ CASES = {
     for case in (
         Case("hot-32k", GROUPS["hot-32k"], _rate("hot 32 KB", "requests/s", 0.35)),
         Case("hot-1m", GROUPS["hot-1m"], _rate("hot 1 MB", "MB/s", 1.0)),
+        _unpaced("hot-1m", "hot-1m", "hot 1 MB", 1.0),
         Case("hot-100m", GROUPS["hot-100m"], _rate("hot 100 MB", "MB/s", 0.9)),
+        _unpaced("hot-100m", "hot-100m", "hot 100 MB", 0.9),
         Case("ranges", GROUPS["hot-100m"], _rate("1 MB ranges of 100 MB", "MB/s", 1.0)),
+        _unpaced("ranges", "hot-100m", "1 MB ranges of 100 MB", 1.0),
         Case("not-modified", GROUPS["hot-1m"], _rate("304, If-None-Match", "requests/s", 0.25)),
         Case(
             "not-modified-asleep",

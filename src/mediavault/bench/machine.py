@@ -19,6 +19,7 @@ def facts(cores: Cores, *, nginx: str | None, wrk: str | None) -> dict[str, str]
         "cores": _cores(cores),
         "memory": _memory(Path("/proc/meminfo").read_text()),
         "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "congestion control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "mediavault": version("mediavault"),
         "uvicorn": version("uvicorn"),

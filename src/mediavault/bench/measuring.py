@@ -55,7 +55,7 @@ class Bench:
             return  # compared with each other when the constant is made
         if not case.is_hot:
             check_bytes(who.name, who.cold(group, self.plan.cold_count(case) - 1), self.digests[group.name])
-        elif work == "ranges":
+        elif work.startswith("ranges"):
             for target in _ranges(who.hot(group)):
                 check_bytes(who.name, target, _digest_of_range(case, target))
         elif work == "head" or work.startswith("not-modified"):
@@ -143,7 +143,7 @@ def _hot_targets(case: Case, who: Contender) -> list[Target]:
         return [replace(hot, method="HEAD")]
     if case.name.startswith("not-modified"):
         return [replace(hot, headers=(("If-None-Match", etag(hot)),), status=304)]
-    return _ranges(hot) if case.name == "ranges" else [hot]
+    return _ranges(hot) if case.name.startswith("ranges") else [hot]
 
 
 def _ranges(hot: Target) -> list[Target]:

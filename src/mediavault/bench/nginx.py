@@ -19,6 +19,9 @@ from mediavault.bench.objects import Group
 from mediavault.bench.processes import Child, child, wait_until_listening
 from mediavault.errors import VaultError
 
+#: The system's own way of sending, and the vault's where the client is on this machine (`serving.congestion`).
+PACED, UNPACED = "nginx", "nginx unpaced"
+
 _HOST = "127.0.0.1"
 _MODULE = "http_secure_link_module"
 _URL_SECONDS = 3600
@@ -68,6 +71,7 @@ http {{
 
     server {{
         listen {host}:{port} backlog=2048;
+        listen {host}:{unpaced_port};
 
         # Signed with an expiry, both checked at every request, as the vault does.
         secure_link $arg_md5,$arg_expires;
@@ -108,6 +112,7 @@ class Setting:
     media: Path  #: the files it serves itself
     origin: str  #: host:port behind the cached location
     port: int
+    unpaced_port: int  #: of a listening socket that it inherits
     secret: str
     open_files: int
     user: str | None  #: only a master that root started may name one
@@ -126,6 +131,7 @@ def configuration(setting: Setting) -> str:
         origin=setting.origin,
         host=_HOST,
         port=setting.port,
+        unpaced_port=setting.unpaced_port,
         secret=setting.secret,
     )
 
@@ -156,12 +162,11 @@ def _build(program: str) -> str:
 
 
 class Nginx:
-    """A running nginx."""
+    """A running nginx, by one of its ports."""
 
-    name = "nginx"
-
-    def __init__(self, process: Child, port: int, secret: str) -> None:
+    def __init__(self, process: Child, port: int, secret: str, name: str = PACED) -> None:
         self.process = process
+        self.name = name
         self._port = port
         self._secret = secret
 
@@ -196,24 +201,49 @@ class Nginx:
 
 
 @contextmanager
-def running(program: str, folder: Path, media: Path, origin_url: str, *, core: int, open_files: int) -> Iterator[Nginx]:
-    """nginx in that folder, until the end of the block. Raises VaultError when it does not start."""
+def running(
+    program: str, folder: Path, media: Path, origin_url: str, *, core: int, open_files: int
+) -> Iterator[tuple[Nginx, Nginx]]:
+    """nginx in that folder, paced and unpaced, until the end of the block. Raises VaultError when it does not start."""
     secret = secrets.token_hex(16)
     user = "root" if os.geteuid() == 0 else None  # its folder is closed to everybody else
-    for attempt in range(1, _ATTEMPTS + 1):
-        port = _free_port()
-        setting = Setting(folder, media, origin_url.removeprefix("http://"), port, secret, open_files, user)
-        (folder / "nginx.conf").write_text(configuration(setting))
-        command = [program, "-p", str(folder), "-e", str(folder / "nginx-errors.log"), "-c", str(folder / "nginx.conf")]
-        with child("nginx", command, core=core, folder=folder) as process:
-            try:
-                wait_until_listening(process, _HOST, port)
-            except VaultError:
-                if "Address already in use" in process.last_words() and attempt < _ATTEMPTS:
-                    continue  # somebody took the port meanwhile
-                raise
-            yield Nginx(process, port, secret)
-            return
+    with _unpaced_listener() as listener:
+        unpaced_port = listener.getsockname()[1]
+        inherited = {**os.environ, "NGINX": f"{listener.fileno()};"}  # as its own upgrades hand sockets on
+        for attempt in range(1, _ATTEMPTS + 1):
+            port = _free_port()
+            origin = origin_url.removeprefix("http://")
+            setting = Setting(folder, media, origin, port, unpaced_port, secret, open_files, user)
+            with child(
+                "nginx",
+                _command(program, setting),
+                core=core,
+                folder=folder,
+                env=inherited,
+                inherits=[listener.fileno()],
+            ) as process:
+                try:
+                    wait_until_listening(process, _HOST, port)
+                except VaultError:
+                    if "Address already in use" in process.last_words() and attempt < _ATTEMPTS:
+                        continue  # somebody took the port meanwhile
+                    raise
+                yield Nginx(process, port, secret), Nginx(process, unpaced_port, secret, UNPACED)
+                return
+
+
+def _command(program: str, setting: Setting) -> list[str]:
+    folder = setting.folder
+    (folder / "nginx.conf").write_text(configuration(setting))
+    return [program, "-p", str(folder), "-e", str(folder / "nginx-errors.log"), "-c", str(folder / "nginx.conf")]
+
+
+def _unpaced_listener() -> socket.socket:
+    """nginx cannot choose; what it accepts has the choice of the socket that listens."""
+    listener = socket.create_server((_HOST, 0), backlog=2048)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+    listener.setblocking(False)  # as nginx takes those to be that it is handed
+    return listener
 
 
 def _free_port() -> int:

@@ -94,11 +94,18 @@ class Child:
 
 @contextmanager
 def child(
-    name: str, command: Sequence[str], *, core: int, folder: Path, env: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    *,
+    core: int,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    inherits: Sequence[int] = (),
 ) -> Iterator[Child]:
     """A process on that core; what it says on stderr goes to a file in the folder.
 
-    It has a session of its own: the terminal's Ctrl-C is for us alone, and we end it.
+    It gets the descriptors that it `inherits`. It has a session of its own: the terminal's Ctrl-C is for us alone, and
+    we end it.
     """
     log = folder / f"{name}.log"
     started: Child | None = None
@@ -111,6 +118,7 @@ def child(
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=folder,
+                pass_fds=inherits,
                 start_new_session=True,
             )
             started = Child(name, popen, log)

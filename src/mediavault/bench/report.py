@@ -37,7 +37,12 @@ _READING = """\
   hypervisor, up to several times what a 304 costs. nginx is quick enough to keep wrk awake by itself and is never
   charged; a slower server is charged for each answer. The row that says so leaves the core to sleep;
   `--no-keep-load-awake` does for all.
-- Where the time of a 304 and of a hot 32 KB goes: [hot paths](benchmarks-hot-paths.md).
+- **Pacing.** Where the system's congestion control is BBR, it spaces what is sent by timers, even on loopback, and they
+  cost more than all else of a hot megabyte. The vault does without them for clients of its own machine, as a reverse
+  proxy is one, and nginx cannot be told to. The rows *nginx unpaced too* hand it a listening socket that does not pace,
+  so they compare the rest; where the system does not pace, they repeat the rows above them. In all other rows, the
+  cold ones too, nginx sends as the system has it.
+- Where the time of a 304, of a hot 32 KB and of a hot megabyte goes: [hot paths](benchmarks-hot-paths.md).
 - 32 KB, 1 MB and 100 MB objects are 2¹⁵, 2²⁰ and 100 · 2²⁰ bytes; MB/s are 10⁶ bytes a second.
 
 ## What runs

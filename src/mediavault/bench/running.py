@@ -16,7 +16,6 @@ from mediavault.bench.cases import Case, Plan
 from mediavault.bench.checking import fetch
 from mediavault.bench.figures import ASIDE, Figures, Row
 from mediavault.bench.measuring import SLOW_OBJECTS, Bench, Constant, Contender, settle
-from mediavault.bench.nginx import Nginx
 from mediavault.bench.objects import MB, Group
 from mediavault.bench.processes import Cores, child, interruptible, on_core
 from mediavault.bench.vault import Vault
@@ -81,7 +80,7 @@ class _Programs:
 
     @classmethod
     def find(cls, plan: Plan) -> "_Programs":
-        needs_nginx = any(case.peer == Nginx.name for case in plan.cases)
+        needs_nginx = any(case.peer in {nginx.PACED, nginx.UNPACED} for case in plan.cases)
         needs_wrk = any(case.needs_wrk for case in plan.cases)
         return cls(nginx.find() if needs_nginx else None, wrk.find() if needs_wrk else None)
 
@@ -118,8 +117,9 @@ class _Sides:
                 peer = nginx.running(
                     self._programs.nginx, own, media, url, core=self._cores.server, open_files=_open_files()
                 )
-                self._contenders[Nginx.name] = started = stack.enter_context(peer)
-                started.check_doors(_DOOR_GROUP)
+                for each in stack.enter_context(peer):
+                    self._contenders[each.name] = each
+                    each.check_doors(_DOOR_GROUP)
             tell.doing("filling the vault")
             _fill(filled, self._plan)
             if any(case.peer == Constant.name for case in self._plan.cases):

@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from mediavault.errors import ConfigError, Conflict, VaultError
+from mediavault.serving.congestion import unpace
 
 _BACKLOG = 2048
 _LAST_MOMENT_SECONDS = 1
@@ -66,6 +67,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        unpace(listener)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()

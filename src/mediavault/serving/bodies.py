@@ -47,8 +47,9 @@ async def send_run(outlet: Outlet, source: Local, piece: Slice, *, chunked: bool
         if available <= 0:
             _check_end(piece, position)
             return
-        length = min(available, piece.stop - position, TURN_BYTES)
+        length = min(available, piece.stop - position)
         if chunked:
+            length = min(length, TURN_BYTES)
             outlet.send_now(b"%x\r\n" % length)
         await outlet.send_file(source.fd, position, length)
         if chunked:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mediavault.domain.client_address import TrustedProxies, name_of
+from mediavault.serving.congestion import pace_remote
 from mediavault.telemetry import Events, logger
 
 #: Descriptors that a viewer's connection takes: its socket, the copy that sendfile uses, the file.
@@ -96,6 +97,7 @@ class Guarded(asyncio.Protocol):
         if self._name is None:
             transport.abort()  # type: ignore[attr-defined]  # a stream's has it
         else:
+            pace_remote(transport)
             super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
