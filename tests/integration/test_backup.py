@@ -18,6 +18,7 @@ from mediavault.errors import Conflict, WrongMasterKey
 from mediavault.platform.application import application
 from mediavault.platform.sandbox import Sandbox
 from mediavault.storer.sweeps import SweepConfig
+from mediavault.vault.portable.backup_folder import BackupFolder
 
 
 async def stored_item(vault, connection, **media):
@@ -143,6 +144,15 @@ async def test_a_second_backup_copies_only_what_is_new_and_reads_the_rest_when_t
         assert (third.copied, third.present) == (1, 3)
         _, looked = await recovering.check(to, "latest", deep=True)
         assert looked.faults == []
+
+
+async def test_the_latest_of_several_in_one_second_is_the_one_that_was_taken_last(tmp_path):
+    folder = BackupFolder(tmp_path / "b")
+    folder.open()
+    names = [folder.end(folder.begin(1_767_312_000_999)).name for _ in range(12)]
+    folder.close()
+    assert folder.names() == names
+    assert [name[:16] for name in names][:2] == ["20260102T000000Z", "20260102T000001Z"]
 
 
 async def test_a_damaged_blob_is_told_and_is_not_in_the_backup(tmp_path):

@@ -73,6 +73,22 @@ class DiskBlobs:
         finally:
             await in_thread(key, staged.discard)
 
+    async def clone(self, key: BlobKey, file: BlobFile) -> Blob | None:
+        """A copy of a local file that takes no room of its own; None where the file system cannot share blocks.
+
+        Never a second name of the same file: what is written to one is not in the other.
+        """
+        place, staged = self._place(key), self._staged(key)
+        try:
+            if not await in_thread(key, staged.clone, file.fd):
+                return None
+            while await in_thread(key, staged.hash_slice):
+                pass
+            await in_thread(key, self._publish, staged, place, staged.size_bytes)
+        finally:
+            await in_thread(key, staged.discard)
+        return Blob(key, staged.size_bytes, staged.sha256())
+
     def open_file(self, key: BlobKey) -> BlobFile:
         """Open a blob's local file."""
         try:

@@ -33,6 +33,21 @@ class StagedFile:
         steps.restrict_file(self.fd)
         return True
 
+    def clone(self, source_fd: int) -> bool:
+        """Start as another file that shares the blocks of one; False, and nothing is there, where it must be copied."""
+        self.create()
+        if not steps.clone_file(source_fd, self.fd):
+            self.discard()
+            return False
+        return True
+
+    def hash_slice(self) -> int:
+        """Read the next slice of what is there already; 0 at its end."""
+        data = os.pread(self.fd, SLICE_BYTES, self.size_bytes)
+        self._digest.update(data)
+        self.size_bytes += len(data)
+        return len(data)
+
     def write(self, chunks: list[bytes]) -> None:
         """Append the chunks, hashing them."""
         for chunk in chunks:
@@ -54,7 +69,7 @@ class StagedFile:
             raise BlobCorrupt(f"{found} bytes arrived where {size_bytes} were announced")
 
     def sha256(self) -> str:
-        """The digest of what `write` was given, hex."""
+        """The digest of what `write` was given, or `hash_slice` read, hex."""
         return self._digest.hexdigest()
 
     def discard(self) -> None:

@@ -6,6 +6,7 @@ fault tests aim at.
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -26,6 +27,13 @@ _NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR}
 #: Why a second name cannot be made although the file can be read: another file system, one without hard links,
 #: too many links, or a file of another user's.
 _CANNOT_LINK = {errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EPERM}
+
+#: `ioctl` of Linux: share the blocks of another file. Elsewhere the number means nothing, and that is what is answered.
+_FICLONE = 0x40049409
+#: Why two files cannot share blocks although both are fine: another file system, or one that cannot.
+_CANNOT_CLONE = {
+    *(errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EINVAL, errno.EPERM, errno.ETXTBSY),
+}
 
 
 async def in_thread(subject: str, step: Callable[..., T], *arguments: object) -> T:
@@ -94,6 +102,17 @@ def link_file(source: Path, target: Path) -> bool:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno in _CANNOT_LINK:
+            return False
+        raise
+    return True
+
+
+def clone_file(source_fd: int, target_fd: int) -> bool:
+    """Let an empty file share another one's blocks until either is written to; False where only a copy will do."""
+    try:
+        fcntl.ioctl(target_fd, _FICLONE, source_fd)
+    except OSError as error:
+        if error.errno in _CANNOT_CLONE:
             return False
         raise
     return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mediavault.cli.answers import command, show_json
-from mediavault.errors import NotFound
+from mediavault.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from mediavault.cli.recovering import Restored
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mediavault.vault.portable.backup_folder import Snapshot
     from mediavault.vault.portable.recovering import Looked
 
-backup = typer.Typer(help="Back up the vault while it serves, check backups, restore one.", no_args_is_help=True)
+backup = typer.Typer(help="Back up the vault while it serves; check, restore and prune backups.", no_args_is_help=True)
 
 Data = Annotated[Path | None, typer.Option(help="The data folder (MEDIAVAULT_DATA; ./mediavault-data).")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text; errors too.")]
@@ -98,7 +98,8 @@ def list_(from_: From, *, as_json: AsJson = False) -> None:
     from mediavault.vault.portable.backup_folder import BackupFolder
 
     folder = BackupFolder(from_)
-    manifests = [folder.snapshot(name).manifest for name in folder.names()]
+    with folder.reading():
+        manifests = [folder.snapshot(name).manifest for name in folder.names()]
     if as_json:
         show_json(manifests)
         return
@@ -194,3 +195,37 @@ def _show_restored(done: "Restored", data: Path, *, as_json: bool) -> None:
         print(f"not restored: {fault.key}: {fault.text}")
     print(f"{done.snapshot.name} is in {data}: {looked.blobs} blobs, {looked.bytes} bytes")
     print(f"look at it with `mediavault verify --data {data}`, then start it with `mediavault serve --data {data}`")
+
+
+@backup.command("prune")
+@command
+def prune(
+    from_: From,
+    *,
+    keep: Annotated[int, typer.Option("--keep", min=0, help="Keep so many, the newest.")] = 0,
+    keep_within: Annotated[str, typer.Option("--keep-within", help="Keep those that are no older, e.g. 30d.")] = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove old snapshots, and the blobs that no other one needs. The newest with its blobs always stays.
+
+    What either option keeps is kept. Safe to stop and to repeat.
+    """
+    from mediavault.cli import durations, recovering
+    from mediavault.vault.portable.pruning import Keep
+
+    if not keep and not keep_within:
+        raise InvalidRequest("say what to keep: --keep 7, or --keep-within 30d, or both")
+    wanted = Keep(keep, durations.milliseconds(keep_within) if keep_within else None)
+    plan, pruned = asyncio.run(recovering.prune(from_, wanted, dry_run=dry_run))
+    if as_json:
+        show_json(
+            {"dryRun": dry_run, "kept": plan.kept, "removed": plan.removed}
+            | {"blobs": pruned.blobs, "bytes": pruned.bytes}
+        )
+        return
+    would = "would remove" if dry_run else "removed"
+    for name in plan.removed:
+        print(f"{would} {name}")
+    counts = f"{len(plan.removed)} snapshots and {pruned.blobs} blobs, {pruned.bytes} bytes"
+    print(f"{would} {counts}; {len(plan.kept)} snapshots stay")

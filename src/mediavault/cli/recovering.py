@@ -1,4 +1,4 @@
-"""What `mediavault backup verify` and `restore` do."""
+"""What `mediavault backup verify`, `restore` and `prune` do."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from mediavault.errors import CatalogError, ConfigError, Conflict
 from mediavault.foundation import milliseconds
 from mediavault.vault.portable import backup_folder
 from mediavault.vault.portable.backup_folder import BackupFolder, Snapshot
+from mediavault.vault.portable.pruning import Keep, Plan, Pruned, Pruning
 from mediavault.vault.portable.recovering import Checking, Fault, Looked, Recovering
 from mediavault.vault.rekeying import check_master_key
 from mediavault.vault.sealing import Sealer
@@ -31,16 +32,17 @@ class Restored:
 
 
 async def check(folder: Path, name: str, *, deep: bool) -> tuple[Snapshot, Looked]:
-    """Look at a snapshot. Raises NotFound, InvalidRequest where there is none to look at."""
+    """Look at a snapshot. Raises NotFound, InvalidRequest where there is none to look at, Conflict during a prune."""
     backups = BackupFolder(folder)
-    snapshot = backups.snapshot(name)
-    checking = Checking(snapshot, DiskBlobs(backups.blobs), deep=deep)
-    looked = checking.looked
-    await checking.check_files()
-    if not looked.faults:
-        await _check_rows(checking, snapshot)
-    async with shown("verify", lambda: At(looked.blobs, looked.bytes, looked.count, looked.size_bytes)):
-        await checking.check_blobs()
+    with backups.reading():
+        snapshot = backups.snapshot(name)
+        checking = Checking(snapshot, DiskBlobs(backups.blobs), deep=deep)
+        looked = checking.looked
+        await checking.check_files()
+        if not looked.faults:
+            await _check_rows(checking, snapshot)
+        async with shown("verify", lambda: At(looked.blobs, looked.bytes, looked.count, looked.size_bytes)):
+            await checking.check_blobs()
     return snapshot, looked
 
 
@@ -65,7 +67,13 @@ async def restore(
 ) -> Restored:
     """Make a vault of a snapshot. Raises Conflict where there is one already, InvalidRequest for a spoiled snapshot."""
     backups = BackupFolder(folder)
-    snapshot = backups.snapshot(name)
+    with backups.reading():
+        return await _restore(config, backups, backups.snapshot(name), master_key_file, disable_webhooks)
+
+
+async def _restore(
+    config: Config, backups: BackupFolder, snapshot: Snapshot, master_key_file: Path | None, disable_webhooks: bool
+) -> Restored:
     await _require_whole(snapshot)
     keys = _master_keys(config, snapshot, master_key_file)
     data = DataFolder(config.data)
@@ -142,3 +150,15 @@ async def _bring_catalog(config: Config, snapshot: Snapshot, keys: tuple[bytes, 
         )
     finally:
         await catalog.close()
+
+
+async def prune(folder: Path, keep: Keep, *, dry_run: bool) -> tuple[Plan, Pruned]:
+    """Keep these snapshots of a folder alone. Raises NotFound, InvalidRequest, Conflict while it is used."""
+    backups = BackupFolder(folder)
+    with backups.alone():
+        pruning = Pruning(backups, DiskBlobs(backups.blobs))
+        pruned = pruning.pruned
+        plan = pruning.plan(keep, milliseconds())
+        async with shown("prune", lambda: At(pruned.blobs, pruned.bytes, pruned.doomed, pruned.bytes)):
+            await pruning.run(plan, dry_run=dry_run)
+    return plan, pruned

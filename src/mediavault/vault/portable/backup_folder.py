@@ -1,6 +1,7 @@
 """A folder of backups: snapshots of a catalog, and the blobs of all of them, each once.
 
-    <folder>/.lock
+    <folder>/.lock                           held by the one backup or prune that writes
+    <folder>/.readers                        held by everybody who checks or restores; by a prune, alone
     <folder>/blobs/…                         as a vault's own folder of blobs (`blobs/disk.py`)
     <folder>/snapshots/<time>-<random>/
         manifest.json                        what this is; written last, before the folder takes its name
@@ -11,13 +12,15 @@
 A snapshot is put together under a name that begins with a dot, and renamed when all of it is durable.
 """
 
+import errno
 import fcntl
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -30,6 +33,9 @@ from mediavault.errors import Conflict, InvalidRequest, NotFound
 VERSION = 1
 CATALOG, BLOBS, MANIFEST, MASTER_KEY = "catalog.sqlite", "blobs.jsonl", "manifest.json", "master.key"
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}", re.ASCII)
+_STAMP = len("20260131T235959Z")
+#: What is said of a lock that cannot be made, and is not there.
+_MAY_NOT_WRITE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT}
 _LARGEST_MANIFEST = 16 << 20
 
 
@@ -95,14 +101,58 @@ class BackupFolder:
             raise Conflict(f"{self.path} has other things in it: back up to an empty folder, or to one of backups")
         for folder in (self.path, self._snapshots, self.blobs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._lock = _locked(self.path / ".lock", fcntl.LOCK_EX, f"another backup, or a prune, writes to {self.path}")
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what has no name: of a backup or a prune that was killed. Only for who writes to the folder."""
+        for left in self._snapshots.glob(".*"):
+            if _NAME.fullmatch(left.name[1:]):
+                shutil.rmtree(left)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Nothing is pruned meanwhile; backups go on. Raises NotFound, Conflict."""
+        self.names()
+        readers = -1
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise Conflict(f"another backup writes to {self.path}") from None
-        for left in self._snapshots.glob(".*"):  # of a backup that was killed: nobody else is here
-            shutil.rmtree(left)
+            readers = _locked(self.path / ".readers", fcntl.LOCK_SH, f"a prune deletes from {self.path}")
+        except OSError as error:
+            if error.errno not in _MAY_NOT_WRITE:
+                raise  # else: who may not write to a folder can read it all the same
+        try:
+            yield
+        finally:
+            if readers >= 0:
+                os.close(readers)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else is in it. Raises NotFound, Conflict."""
+        self.names()
+        held: list[int] = []
+        try:
+            for name in (".lock", ".readers"):
+                held.append(_locked(self.path / name, fcntl.LOCK_EX, f"a backup, check or restore uses {self.path}"))
+            yield
+        finally:
+            for fd in held:
+                os.close(fd)
+
+    def taken_at(self, name: str) -> int:
+        """When a snapshot was taken, Unix ms, by its name. Raises InvalidRequest for a time that never was."""
+        try:
+            at = datetime.strptime(name[:_STAMP], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        except ValueError:
+            raise InvalidRequest(f"{self._snapshots / name} is not named after a time: move it away") from None
+        return int(at.timestamp()) * 1000
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove snapshots. Their names go first and durably, so that none is ever there in part."""
+        for name in names:
+            (self._snapshots / name).rename(self._snapshots / f".{name}")
+        sync_folder(self._snapshots)
+        self.sweep()
 
     def close(self) -> None:
         """Let others in."""
@@ -111,8 +161,13 @@ class BackupFolder:
             self._lock = -1
 
     def begin(self, now: int) -> Path:
-        """The folder of a new snapshot, under its name for the time being."""
-        at = datetime.fromtimestamp(now // 1000, UTC)
+        """The folder of a new snapshot, under its name for the time being.
+
+        No other one has its second, else chance would say which of the two is the latest.
+        """
+        at, taken = datetime.fromtimestamp(now // 1000, UTC), {name[:_STAMP] for name in self.names()}
+        while f"{at:%Y%m%dT%H%M%SZ}" in taken:
+            at += timedelta(seconds=1)
         folder = self._snapshots / f".{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         folder.mkdir(mode=0o700)
         return folder
@@ -171,6 +226,24 @@ class Snapshot:
                     yield decoder.decode(line)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"{self.blobs} cannot be read: {error}") from None
+
+
+def _locked(path: Path, how: int, refusal: str) -> int:
+    """A descriptor that holds a lock. Raises Conflict where somebody else's is in the way, OSError."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        if how != fcntl.LOCK_SH:
+            raise
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(fd)
+        if isinstance(error, BlockingIOError):
+            raise Conflict(refusal) from None
+        raise
+    return fd
 
 
 def new_file(path: Path) -> BinaryIO:

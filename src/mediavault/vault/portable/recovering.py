@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -14,7 +13,7 @@ from mediavault.catalog.damage import LiveBlob
 from mediavault.catalog.database import Catalog
 from mediavault.errors import BlobCorrupt, BlobError, BlobNotFound, InvalidRequest
 from mediavault.vault.integrity.damaging import difference
-from mediavault.vault.portable.backing_up import all_ended, facts_of, is_there
+from mediavault.vault.portable.backing_up import all_ended, copied, facts_of, is_there
 from mediavault.vault.portable.backup_folder import BlobLine, Snapshot
 
 _AT_ONCE = 4
@@ -129,8 +128,7 @@ class Recovering:
         """What is wrong with it in the backup; None when it was copied."""
         key = blob_key(blob.org_id, blob.id)
         try:
-            async with aclosing(source.read(key)) as chunks:
-                written = await self._target.put(key, chunks)
+            written = await copied(source, self._target, key)
         except (BlobNotFound, BlobCorrupt) as error:
             return str(error)
         wrong = difference(blob, written.size_bytes, written.sha256)
