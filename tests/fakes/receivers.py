@@ -40,6 +40,7 @@ class Answer:
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b"as told"
 
 
 def _set() -> asyncio.Event:
@@ -71,7 +72,7 @@ class Receiver:
         self.received.append(received)
         self.came.set()
         await self.quick.wait()
-        return Response(b"as told", answer.status, answer.headers)
+        return Response(answer.body, answer.status, answer.headers)
 
     async def until(self, count: int, seconds: float = 20) -> list[Received]:
         """What came, once that many came."""

@@ -1,5 +1,6 @@
 """An upstream that answers what a test says, and remembers what it was asked."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -70,3 +71,25 @@ async def upstream() -> AsyncIterator[Upstream]:
     made = Upstream()
     async with serving(made) as made.url:
         yield made
+
+
+@contextlib.asynccontextmanager
+async def raw_upstream(answers: dict[str, bytes]) -> AsyncIterator[str]:
+    """Its URL: `/self` is answered as it should be, everything else with the bytes of the path's last part."""
+    user = b'{"id":7,"username":"nova","name":"Nova"}'
+    usual = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(user), user)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            target = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+            writer.write(answers.get(target.partition("?")[0].rpartition("/")[2], usual))
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.close()
+        await server.wait_closed()

@@ -72,6 +72,11 @@ CASES = [
     Case("416 to a plain GET", ERROR, RETRIED, "416", fault={"status": 416}),
     Case("206 to a plain GET", ERROR, RETRIED, "206", fault={"status": 206}),
     Case("204", ERROR, RETRIED, fault={"status": 204}),
+    Case("205 with a body", ERROR, RETRIED, "205", raw="205"),
+    Case("304 with a body", ERROR, RETRIED, "cannot be reached", raw="304"),
+    Case("101", ERROR, RETRIED, "101", raw="101"),
+    Case("099", ERROR, RETRIED, "99", raw="099"),
+    Case("600", ERROR, RETRIED, "600", raw="600"),
     Case("429 with an odd Retry-After", ERROR, RETRIED, "429", fault={"status": 429, "retry_after": "soon, -1"}),
     Case("500", ERROR, RETRIED, "500", fault={"status": 500}),
     Case("503 with a Retry-After of ages", ERROR, RETRIED, "503", fault={"status": 503, "retry_after": 10**12}),
@@ -164,6 +169,14 @@ async def _stand_in(stack: contextlib.AsyncExitStack, name: str, seen: Seen) -> 
             + body,
             Ending.FIN,
         ),
+        **{
+            status: (
+                head(f"{status} Odd", content_type="image/jpeg", content_length=SIZE, connection="upgrade", upgrade="x")
+                + body,
+                Ending.FIN,
+            )
+            for status in ("205", "304", "101", "099", "600")
+        },
         "no http": (b"220 mail.example ESMTP\r\n" + body, Ending.FIN),
         "two lengths": (jpeg[:-2] + b"content-length: 5\r\n\r\n" + body, Ending.FIN),
         "odd length": (head(content_type="image/jpeg", content_length="+1e5") + body, Ending.FIN),

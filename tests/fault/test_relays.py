@@ -2,18 +2,25 @@
 
 import asyncio
 import contextlib
+import hashlib
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from fakes.raw_origin import Ending, head, raw_origin
 from fakes.variants import Seen, see, view
 from fakes.vaults import AURORA, RunningVault, running_vault, until
 from mediavault.edge.cache import EdgeConfig
 from mediavault.platform.faults import Fault
+from mediavault.vault.fills.seats import RestConfig
 from mediavault.vault.fills.turns import TurnConfig
 
 SIZE = 200_000
+#: More than all buffers between an origin and a viewer hold.
+LARGE = 24 << 20
 #: So much is never free: nothing can be staged.
 FULL = EdgeConfig(free_floor_bytes=1 << 60)
 NARROW = TurnConfig(host_at_once=1, background_at_once=1, most_waiting=1)
@@ -32,11 +39,11 @@ async def passing_through(data: Any, how: str, **options: Any) -> AsyncIterator[
         yield vault, connection
 
 
-async def shown(vault: RunningVault, connection: str, how: str) -> Seen:
+async def shown(vault: RunningVault, connection: str, how: str, size_bytes: int = SIZE) -> Seen:
     """A new photo and its URL."""
     if how == "full":
-        return await see(vault, connection, size_bytes=SIZE)
-    added = vault.sandbox.add_media(AURORA.username, type="photo", size_bytes=SIZE)
+        return await see(vault, connection, size_bytes=size_bytes)
+    added = vault.sandbox.add_media(AURORA.username, type="photo", size_bytes=size_bytes)
     listing = await vault.see(connection, "/v2/access/vault/media?limit=1")
     (url,) = [each["files"]["full"]["url"] for each in listing["list"] if each["id"] == added.id]
     return Seen(vault, connection, added, url)
@@ -74,6 +81,122 @@ async def test_a_viewer_who_leaves_a_relay_gives_its_turn_back(tmp_path, how):
         await until(lambda: _sent(seen[0], 100_000))
         leaving.cancel()
         assert await view(seen[1]) == (200, seen[1].sha256)
+
+
+class Stalled:
+    """A viewer who asks and then takes next to nothing."""
+
+    async def begin(self, seen: Seen) -> "Stalled":
+        parts = urlsplit(seen.url)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (parts.hostname, parts.port))
+        self._reader, self._writer = await asyncio.open_connection(sock=sock, limit=1 << 16)
+        self._writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+        assert b" 200 " in await self._reader.readline()
+        return self
+
+    async def all_of_it(self) -> str:
+        """Take the rest: its sha256."""
+        await self._reader.readuntil(b"\r\n\r\n")
+        digest = hashlib.sha256()
+        with contextlib.suppress(ConnectionError):
+            while chunk := await self._reader.read(1 << 16):
+                digest.update(chunk)
+        self._writer.close()
+        return digest.hexdigest()
+
+
+@pytest.mark.parametrize("how", ["direct", "full"])
+async def test_a_viewer_who_takes_nothing_does_not_keep_the_turn_from_the_others(tmp_path, how):
+    async with passing_through(tmp_path / "data", how, turns=NARROW) as (vault, connection):
+        relaying = vault.vault.media.relaying
+        relaying.resting.config = RestConfig(stalled_seconds=0.05)
+        large = await shown(vault, connection, how, LARGE)
+        others = [await shown(vault, connection, how) for _ in range(2)]
+        stalled = await Stalled().begin(large)
+
+        async def rests() -> bool:
+            return bool(relaying.resting.count(vault.platform_url))
+
+        await until(rests)
+        for other in others:
+            assert await view(other) == (200, other.sha256)
+        assert await stalled.all_of_it() == large.sha256  # with a turn of its own again, and nothing is lost
+        assert not await rests()
+        assert await view(others[0]) == (200, others[0].sha256)
+        turns = vault.vault.media.revalidating._turns
+        assert all(host.idle for host in turns._hosts.values())
+
+
+async def test_of_too_many_who_take_nothing_the_first_is_cut_off(tmp_path):
+    async with passing_through(tmp_path / "data", "direct", turns=NARROW) as (vault, connection):
+        relaying = vault.vault.media.relaying
+        relaying.resting.config = RestConfig(stalled_seconds=0.05, most_resting=1)
+        seen = [await shown(vault, connection, "direct", LARGE) for _ in range(2)]
+        first = await Stalled().begin(seen[0])
+        await until(lambda: _resting(vault))
+        oldest = await _resting(vault)
+        second = await Stalled().begin(seen[1])
+
+        async def another_rests() -> bool:
+            return await _resting(vault) not in (oldest, [])
+
+        await until(another_rests)
+        assert await first.all_of_it() != seen[0].sha256
+        assert await second.all_of_it() == seen[1].sha256
+
+
+async def _resting(vault: RunningVault) -> list[Any]:
+    return [seat for seats in vault.vault.media.relaying.resting._by_host.values() for seat in seats]
+
+
+@pytest.mark.parametrize("how", ["direct", "full"])
+async def test_a_part_is_called_what_the_first_bytes_tell_and_not_what_the_origin_says(tmp_path, how):
+    async with passing_through(tmp_path / "data", how) as (vault, connection):
+        seen = await shown(vault, connection, how)
+        vault.sandbox.faults.add(Fault(path=seen.path, content_type="video/mp4"))
+        whole = await vault.ask("GET", seen.url)
+        for asked in ("bytes=1000-1999", "bytes=-500", "bytes=0-99"):
+            part = await vault.ask("GET", seen.url, Range=asked)
+            assert part.status == 206
+            for name in ("Content-Type", "Content-Disposition"):
+                assert part.headers[name] == whole.headers[name]
+        assert whole.headers["Content-Type"] == "image/jpeg"
+
+
+async def test_a_part_is_never_asked_for_before_the_first_bytes_have_told_what_it_is(tmp_path):
+    async with passing_through(tmp_path / "data", "direct", turns=NARROW) as (vault, connection):
+        seen = await shown(vault, connection, "direct")
+        vault.sandbox.faults.add(Fault(path=seen.path, content_type="text/html"))
+        for asked in ("bytes=1000-1999", "bytes=2000-2999"):
+            part = await vault.ask("GET", seen.url, Range=asked)
+            content = seen.media.renditions["full"].content
+            assert (part.status, part.body) == (206, content.read(int(asked[6:10]), int(asked[6:10]) + 1000))
+            assert part.headers["Content-Type"] == "image/jpeg"
+        assert seen.fetches == 3  # its first bytes, once, and the two parts
+        page = await shown(vault, connection, "direct")
+        vault.sandbox.faults.add(Fault(path=page.path, body="<html>" + "x" * 3_000, content_type="image/jpeg"))
+        assert (await vault.ask("GET", page.url, Range="bytes=1000-1999")).status == 502
+
+
+@pytest.mark.parametrize("status", ["101", "099", "600", "204", "205", "206", "304", "416"])
+async def test_an_odd_status_is_502_and_nothing_of_it_is_handed_on(tmp_path, status):
+    lines = head(f"{status} Odd", content_type="image/jpeg", content_length=9, connection="upgrade", upgrade="x")
+    async with (
+        passing_through(tmp_path / "data", "direct") as (vault, connection),
+        raw_origin(lines + b"\xff\xd8\xff secret"[:9], Ending.FIN) as odd,
+    ):
+        seen = await shown(vault, connection, "direct")
+        vault.sandbox.faults.add(Fault(path=seen.path, redirect=odd.url))
+        for asked in ({}, {"Range": "bytes=0-5"}, {"Range": "bytes=5-8"}, {"If-None-Match": '"x"'}):
+            answer = await vault.ask("GET", seen.url, **asked)
+            expected = {502}
+            if (status, "Range" in asked) == ("416", True):
+                expected = {416, 502}
+            assert answer.status in expected, (asked, answer.body)
+            assert b"secret" not in answer.body
 
 
 async def _sent(seen: Seen, size_bytes: int) -> bool:

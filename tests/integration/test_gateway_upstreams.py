@@ -7,9 +7,10 @@ import socket
 import pytest
 
 from fakes.documents import check_answer
-from fakes.upstreams import upstream
+from fakes.raw_origin import Ending, raw_origin
+from fakes.upstreams import raw_upstream, upstream
 from fakes.vaults import AURORA, RunningVault, running_vault
-from mediavault.errors import TooManyRequests, UpstreamError, UpstreamUnavailable
+from mediavault.errors import OriginUnavailable, TooManyRequests, UpstreamError, UpstreamUnavailable
 from mediavault.origin.access_api import LARGEST_ANSWER, AccessApi, Session, Upstream
 from mediavault.origin.addresses import AllowList
 from mediavault.origin.client import ClientConfig, GuardedClient
@@ -54,6 +55,89 @@ async def test_what_cannot_be_handed_on_is_502_and_observes_nothing(vault: Runni
     totals = await vault.call("GET", "/v2/vault-plus/status", connection=connection)
     assert totals.json["pendingCount"] == 0
     assert (await ask(vault, connection)).status == 200
+
+
+async def test_a_users_names_are_kept_as_they_can_be_shown(tmp_path):
+    async with upstream() as other, running_vault(tmp_path / "data", platform_url=other.url) as vault:
+        other.user = {
+            "id": 7,
+            "username": "\x1b[2Jnova\u202e" + "x" * 9_000,
+            "name": "N\u200d\x07 \U0001f469\u200d\U0001f680",
+        }
+        other.user["avatar"] = "https://a.example/" + "x" * 9_000
+        body = {"cookie": "a=b", "userAgent": "Nova/1"}
+        told = (await vault.call("POST", "/v2/account/connections/import", json=body)).json["userData"]
+        assert told["username"].startswith("\ufffd[2Jnova\ufffd")
+        assert len(told["username"]) == 500
+        assert told["name"] == "N\u200d\ufffd \U0001f469\u200d\U0001f680"
+        assert told["avatar"] is None
+
+
+ITEM = b'{"list":[{"id":1,"type":"photo","files":{"full":{"url":"http://127.0.0.1:1/a.jpg"}}}],"hasMore":false}'
+
+
+def raw(status: str, body: bytes = ITEM, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+ODD = ["000 None", "099 Low", "101 Switching Protocols", "300 Choices", "304 Not Modified", "305 Proxy", "306 Unused"]
+ODD += ["206 Partial Content", "399 Odd", "600 High", "999 Higher"]
+
+
+@pytest.mark.parametrize("status", ODD)
+async def test_a_status_that_answers_nothing_that_was_asked_is_502_and_observes_nothing(tmp_path, status):
+    answers = {"media": raw(status, ITEM, "connection: upgrade", "upgrade: other")}
+    async with raw_upstream(answers) as url, running_vault(tmp_path / "data", platform_url=url) as vault:
+        connection = await vault.connect()
+        answer = await ask(vault, connection)
+        assert answer.status == 502
+        assert answer.json["type"] in {"UPSTREAM_ERROR", "UPSTREAM_UNAVAILABLE"}
+        assert f"{int(status[:3])}" in answer.json["error"] or status.startswith("304")  # has content, so it is none
+        synced = await vault.call("PUT", "/v2/vault-plus/lists/media/sync", connection=connection)
+        assert synced.status in {400, 502}
+        totals = await vault.call("GET", "/v2/vault-plus/status", connection=connection)
+        assert (totals.json["pendingCount"], totals.json["storedCount"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "handed_on"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+        (raw("204 No Content"), 502),  # what follows is an answer to nothing
+        (raw("205 Reset Content"), 205),
+        (raw("205 Reset Content", b""), 205),
+    ],
+)
+async def test_an_answer_without_content_has_none_whatever_follows_its_head(tmp_path, answer, handed_on):
+    async with (
+        raw_upstream({"media": answer}) as url,
+        running_vault(tmp_path / "data", platform_url=url) as vault,
+    ):
+        connection = await vault.connect()
+        got = await vault.call("GET", MEDIA, connection=connection)
+        assert got.status == handed_on
+        assert got.body == b"" or handed_on == 502
+        totals = await vault.call("GET", "/v2/vault-plus/status", connection=connection)
+        assert totals.json["pendingCount"] == 0
+
+
+async def test_interim_answers_are_passed_over_and_end_in_time_where_they_never_do(tmp_path):
+    hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+    async with (
+        raw_upstream({"media": hints * 3 + raw("200 OK")}) as url,
+        running_vault(tmp_path / "data", platform_url=url) as vault,
+    ):
+        assert (await ask(vault, await vault.connect())).json["list"][0]["id"] == 1
+    config = ClientConfig(allow=AllowList.parse("127.0.0.0/8"), head_timeout_seconds=0.3)
+    dialling = GuardedClient(config)
+    try:
+        async with raw_origin(hints * 1000, Ending.ENDLESS) as endless:
+            with pytest.raises(OriginUnavailable, match="Timeout"):
+                async with dialling.get(endless.url):
+                    raise AssertionError("there is no answer")
+    finally:
+        await dialling.close()
 
 
 async def test_a_redirect_is_not_followed(vault: RunningVault):

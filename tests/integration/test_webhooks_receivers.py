@@ -69,6 +69,18 @@ async def test_no_receiver_puts_a_delivery_off_for_longer_than_an_hour_or_with_a
         assert iso8601(clock.now) < line["nextAttemptAt"] <= iso8601(clock.now + latest_ms)
 
 
+async def test_what_a_receiver_says_is_printable_and_short_wherever_it_is_shown(tmp_path: Path):
+    says = b"\x1b]0;owned\x07\x1b[2Jno\r\n\x00 \xff\xfe\xe2\x80\xaetxt" + b"x" * 5_000
+    async with told_vault(tmp_path, deliveries=replace(QUICK, tries=1)) as told:
+        told.receiver.answers.append(Answer(500, body=says))
+        endpoint = await told.endpoint()
+        await told.test(endpoint["id"])
+        (dead,) = await told.until_logged(endpoint["id"], "dead")
+    assert dead["lastError"].isprintable()
+    assert dead["lastError"].startswith("the receiver answered 500: ")
+    assert len(dead["lastError"]) <= 500
+
+
 async def test_a_receiver_that_hangs_is_given_up_in_time(tmp_path: Path):
     quick = replace(QUICK, timeout_seconds=0.2, tries=2)
     async with told_vault(tmp_path, deliveries=quick) as told:

@@ -35,6 +35,12 @@ PAGE_ENTRIES = 100
 _MOST_REPEATS = 2
 _SECONDS = re.compile(r"[0-9]{1,6}", re.ASCII)
 _INLINE_BYTES = 4 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WITHOUT_CONTENT = frozenset({204, 205})
+_LONGEST_NAME = 500
+_LONGEST_URL = 4_000
+#: Also the ones that turn the direction of what follows; joiners of emoji and scripts stay.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -118,7 +124,7 @@ class AccessApi:
             raise UpstreamError("the upstream's /v2/access/self is not what the Access API says") from error
         if not user.isAuth:
             raise SessionExpired
-        return user
+        return _shown(user)
 
     async def pages(self, upstream: Upstream, path: str, *, most_entries: int) -> AsyncGenerator[Page, None]:
         """Every page below a path, in order. An end without error is the end of a list that was read whole.
@@ -175,8 +181,6 @@ class AccessApi:
             answer = await self._answer(method, upstream.base_url + target, sent, body)
         if answer.status == 401:
             raise SessionExpired if session.cookie or session.headers else SessionNotProvided
-        if answer.status in {301, 302, 303, 307, 308}:
-            raise UpstreamError("the upstream redirects; import the connection with the base URL it redirects to")
         return answer
 
     async def _answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
@@ -185,8 +189,9 @@ class AccessApi:
                 asyncio.timeout(self._longest_call_seconds),
                 self._client.request(method, url, headers, body) as response,
             ):
+                _check_answer(response.status)
                 return await _whole(response)
-        except AddressDenied:
+        except (AddressDenied, UpstreamError):
             raise
         except OriginUnavailable as error:
             raise UpstreamUnavailable(f"the upstream does not answer: {error}") from error
@@ -194,6 +199,26 @@ class AccessApi:
             raise UpstreamUnavailable("the upstream does not answer in time") from error
         except OriginError as error:
             raise UpstreamError(f"the upstream's answer cannot be used: {error}") from error
+
+
+def _shown(user: UpstreamUser) -> UpstreamUser:
+    """As it can be kept and shown: names of a sensible length without control characters, whoever chose them."""
+    username, name = (
+        None if text is None else _CONTROLS.sub("\ufffd", text[:_LONGEST_NAME]) for text in (user.username, user.name)
+    )
+    avatar = user.avatar if user.avatar is None or len(user.avatar) <= _LONGEST_URL else None
+    return msgspec.structs.replace(user, username=username, name=name, avatar=avatar)
+
+
+def _check_answer(status: int) -> None:
+    """Raise for what is no answer to what was asked: nothing of it is read, handed on or remembered.
+
+    Neither a Range, a condition nor an upgrade was asked for, and whoever asked follows no redirect.
+    """
+    if status in _REDIRECTS:
+        raise UpstreamError("the upstream redirects; import the connection with the base URL it redirects to")
+    if not (200 <= status < 300 or 400 <= status < 600) or status == 206:
+        raise UpstreamError(f"the upstream answered {status}, which nothing was asked for")
 
 
 def _check_status(answer: Answer, path: str) -> None:
@@ -209,7 +234,8 @@ def _check_status(answer: Answer, path: str) -> None:
 
 
 async def _whole(response: Response) -> Answer:
-    body = await response.read(LARGEST_ANSWER)
+    # 205 has no content, whatever comes after its head (RFC 9110 §15.3.6); of 204 the client reads none.
+    body = b"" if response.status in _WITHOUT_CONTENT else await response.read(LARGEST_ANSWER)
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if not body:  # an answer to HEAD names the encoding of what it does not hold
         pass

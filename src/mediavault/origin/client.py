@@ -17,6 +17,7 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from mediavault.domain.reasons import printable
 from mediavault.errors import AddressDenied, OriginError, OriginUnavailable
 from mediavault.origin.addresses import AllowList, check, check_url
 
@@ -34,6 +35,7 @@ class ClientConfig:
     allow: AllowList = field(default_factory=AllowList)  #: what may be dialled although it is not public
     connect_timeout_seconds: float = 10
     read_timeout_seconds: float = 60  #: between two reads
+    head_timeout_seconds: float = 120  #: from dialling to the end of an answer's head, whatever comes before that
     largest_redirects: int = 5
     user_agent: str = "mediavault"
 
@@ -54,6 +56,10 @@ class Response:
                 yield chunk
         except _FAILURES as error:
             raise OriginUnavailable(f"the origin broke off: {_said(error)}") from error
+
+    def let_go(self) -> None:
+        """Close the connection: whoever reads on finds that the answer has broken off."""
+        self._raw.close()
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
         """The body as it arrives, each time all that is there: nothing is copied together. Raises as `chunks`."""
@@ -134,9 +140,16 @@ class GuardedClient:
     ) -> aiohttp.ClientResponse:
         target = _checked(url)
         try:
-            return await self._session.request(
-                method, target, headers=headers, data=body, allow_redirects=False, skip_auto_headers=("Content-Type",)
-            )
+            # An origin may send interim answers (1xx) for ever: to the client that is no silence.
+            async with asyncio.timeout(self._config.head_timeout_seconds):
+                return await self._session.request(
+                    method,
+                    target,
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                    skip_auto_headers=("Content-Type",),
+                )
         except aiohttp.InvalidURL:
             raise AddressDenied("the host of the URL is none that may be dialled") from None
         except _FAILURES as error:
@@ -174,10 +187,10 @@ def _checked(url: str) -> URL:
 
 
 def _said(error: BaseException) -> str:
-    """The error in words that hold no URL: an origin's URL is a secret."""
+    """The error in words that hold no URL: an origin's URL is a secret. They may quote what the origin sent."""
     if isinstance(error, aiohttp.ClientResponseError):
         return f"{type(error).__name__} {error.status}"
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return printable(f"{type(error).__name__}: {error}") if str(error) else type(error).__name__
 
 
 #: The host and port of the URL that a connection is made for.

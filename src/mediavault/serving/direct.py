@@ -1,10 +1,12 @@
 """Direct serving: an origin's bytes passed through and never kept.
 
 For connections whose Vault+ is off, and for viewers while the disk has no room. The origin answers the range itself;
-`vault/fills/relaying` asks it.
+`vault/fills/relaying` asks it. What it is called is decided from the object's first bytes, as for what is kept: where a
+part is asked for that begins elsewhere, they are asked for once before it, and what they told is remembered.
 """
 
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 
 from mediavault.domain.byte_ranges import Slice
@@ -14,7 +16,12 @@ from mediavault.serving.requests import Request
 from mediavault.serving.responses import UNKNOWN_END, Body, Response, disposition
 from mediavault.serving.sources import Streamed
 from mediavault.vault.fills.filling import first_bytes, verified_content_type
-from mediavault.vault.fills.relaying import Ask, Relayed
+from mediavault.vault.fills.relaying import Ask, Relayed, Start
+
+#: Enough to tell what media is.
+_START = {"range": "bytes=0-511"}
+_UNKNOWN = "application/octet-stream"
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE)
 
 _ASKED = (b"range", b"if-range", b"if-none-match", b"if-modified-since")
 _PASSED = ("Content-Length", "Content-Range", "ETag", "Last-Modified", "Accept-Ranges")
@@ -51,6 +58,8 @@ class RelaySource(Streamed):
 async def relay(ask: Ask, request: Request, *, seconds_left: int) -> Response:
     """The origin's answer, as it is handed on. Raises OriginError, OriginBusy."""
     asked = _asked(request)
+    if asked.get("range", "").startswith("bytes=") and not asked["range"].startswith("bytes=0-") and ask.start is None:
+        await _learn_start(ask)
     async with AsyncExitStack() as held:
         origin = await held.enter_async_context(ask(asked))
         chunks = await held.enter_async_context(aclosing(origin.chunks()))
@@ -58,7 +67,7 @@ async def relay(ask: Ask, request: Request, *, seconds_left: int) -> Response:
         has_body = origin.status in {200, 206}
         first = await first_bytes(chunks) if has_body else b""
         headers = _passed(origin, _PASSED if has_body else _PASSED_WITHOUT_BODY)
-        headers += _described(origin, first, seconds_left)
+        headers += _described(ask, origin, first, seconds_left)
         if request.method == "HEAD" or not has_body:
             return Response(origin.status, headers)
         body = Body(RelaySource(first, chunks, held.pop_all()), ((b"", Slice(0, UNKNOWN_END)),))
@@ -79,7 +88,23 @@ def _asked(request: Request) -> dict[str, str]:
     return asked
 
 
-def _check(origin: Relayed, asked: dict[str, str]) -> None:
+async def _learn_start(ask: Ask) -> None:
+    """Ask for the first bytes alone; their turn is given back before anything else is asked. Raises OriginError."""
+    async with ask(_START) as origin, aclosing(origin.chunks()) as chunks:
+        _check(origin, _START)
+        if origin.status == 416:  # an empty object has no part either
+            return
+        _type_from_start(ask, origin, await first_bytes(chunks))
+
+
+def _type_from_start(ask: Ask, origin: Relayed, first: bytes) -> str:
+    content_type = verified_content_type(first, origin.headers.get("Content-Type"))
+    if first:
+        ask.learn(Start(content_type, origin.headers.get("ETag")))
+    return content_type
+
+
+def _check(origin: Relayed, asked: Mapping[str, str]) -> None:
     reasons = _ANSWERS_TO.get(origin.status)
     if reasons is not None and reasons.isdisjoint(asked):
         raise OriginUnavailable(f"the origin answered {origin.status} to a plain GET")
@@ -88,23 +113,35 @@ def _check(origin: Relayed, asked: dict[str, str]) -> None:
     length = origin.headers.get("Content-Length")
     if length is not None and not (length.isascii() and length.isdigit() and len(length) < 19):
         raise OriginUnavailable("the origin sent a length that is none")
+    if origin.status == 206:
+        found = _CONTENT_RANGE.fullmatch(origin.headers.get("Content-Range", "").strip())
+        if found is None or int(found[1]) > int(found[2]):
+            raise OriginUnavailable("the origin sent a part and does not say which")
+        if length is not None and int(length) != int(found[2]) - int(found[1]) + 1:
+            raise OriginUnavailable("the origin sent another part than it says")
 
 
 def _passed(origin: Relayed, names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [
         (name.lower(), origin.headers[name].encode("utf-8", "surrogateescape").decode("latin-1"))
         for name in names
-        if name in origin.headers
+        if name in origin.headers and (name != "Content-Range" or origin.status in {206, 416})
     ]
 
 
-def _described(origin: Relayed, first: bytes, seconds_left: int) -> list[tuple[str, str]]:
-    """The type, from the bytes where they are the file's first ones; how long it may be kept. Raises OriginRefused."""
+def _described(ask: Ask, origin: Relayed, first: bytes, seconds_left: int) -> list[tuple[str, str]]:
+    """The type, from the object's first bytes alone; how long it may be kept. Raises OriginRefused."""
     if origin.status == 416:
         return [("content-length", "0"), ("cache-control", "no-store")]
     caching = ("cache-control", f"private, max-age={max(0, min(3600, seconds_left))}")
     if origin.status == 304:
         return [caching]
-    whole = origin.status == 200 or origin.headers.get("Content-Range", "").startswith("bytes 0-")
-    content_type = verified_content_type(first if whole else b"", origin.headers.get("Content-Type"))
+    if origin.status == 200 or origin.headers.get("Content-Range", "").strip()[:8].lower() == "bytes 0-":
+        content_type = _type_from_start(ask, origin, first)
+    else:
+        start, content_type = ask.start, _UNKNOWN
+        if start is not None and start.etag == origin.headers.get("ETag"):
+            content_type = start.content_type
+        else:
+            ask.forget()  # another version by now: the next part asks for its first bytes anew
     return [("content-type", content_type), ("content-disposition", disposition(content_type)), caching]

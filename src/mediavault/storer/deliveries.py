@@ -11,6 +11,7 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.deliveries import Claimed, Outcome
 from mediavault.catalog.notices import Ahead
 from mediavault.catalog.tables import DeliveryState
+from mediavault.domain.reasons import printable
 from mediavault.domain.retry_after import told_wait_ms
 from mediavault.domain.times import DAY, HOUR, SECOND, Now
 from mediavault.domain.webhook_signing import signature_headers
@@ -23,7 +24,6 @@ from mediavault.vault.sealing import Sealer
 _GONE = 410
 _LATER = frozenset({429, 503})
 _EXCERPT_CHARACTERS = 200
-_MOST_ERROR_CHARACTERS = 500
 _FANNED_OUT_AT_ONCE = 200
 _FORGOTTEN_AT_ONCE = 1000
 
@@ -136,7 +136,7 @@ class Deliveries:
         attempts, now = claimed.attempts + 1, self._now()
         if error is None:
             return Outcome(DeliveryState.DELIVERED, attempts, now, status, delivered_at=now)
-        error = error[:_MOST_ERROR_CHARACTERS]
+        error = printable(error)
         if status == _GONE or attempts >= self._config.tries:
             return Outcome(DeliveryState.DEAD, attempts, now, status, error, gone=status == _GONE)
         wait_ms = max(told_ms, retry_delay_ms(attempts, self._config.first_delay_ms, self._chance()))
@@ -190,11 +190,10 @@ class Deliveries:
 
 
 async def _excerpt(response: Response) -> str:
-    """The start of an answer, printable."""
+    """The start of an answer."""
     read = bytearray()
     async for chunk in response.chunks():
         read += chunk
         if len(read) >= _EXCERPT_CHARACTERS:
             break
-    text = bytes(read[:_EXCERPT_CHARACTERS]).decode("utf-8", "replace")
-    return "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(bytes(read[:_EXCERPT_CHARACTERS]).decode("utf-8", "replace").split())
