@@ -23,7 +23,7 @@ GENERATOR = Path(__file__).parents[2] / "scripts" / "generate_docs.py"
 
 async def move(owner: Tenant, variant_id: str, event: Event, fence: int, blob_id: str | None) -> Moved:
     """Let the event happen, with the columns its callers give."""
-    columns: dict[str, object] = {
+    columns: dict[str, Any] = {
         Event.CLAIMED: {"lease_holder": "storer-2", "lease_expires_at": LATER + LEASE_MS},
         Event.STORED: {"blob_id": blob_id, "stored_at": LATER},
     }.get(event, {})  # type: ignore[assignment]

@@ -114,7 +114,7 @@ async def test_two_observers_that_bring_back_the_same_media_both_get_their_answe
     await owner.remove()
     mine = observations.observe(owner.org_id, owner.connection_id, [seen()], NOW)
     async with stepped(postgres_database, mine) as observing:
-        await observing.before("SELECT variants.id, variants.org_id")
+        await observing.before("SELECT variants.id, variants.media_pk")
         assert await owner.observe(seen()) == {("100", "full"): variant_id}
         assert await observing.finish() == {("100", "full"): variant_id}
     told = [each["type"] for each in await rows(shared, "outbox") if each["variant_id"] == variant_id]

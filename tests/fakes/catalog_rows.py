@@ -15,8 +15,8 @@ from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.connections import ConnectionRow
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.identifiers import new_connection_id, new_id
+from mediavault.catalog.known_media import VariantIds
 from mediavault.catalog.leases import Claim
-from mediavault.catalog.observations import VariantIds
 from mediavault.catalog.seen import SeenMedia, SeenVariant
 from mediavault.catalog.tables import metadata
 from mediavault.domain.lifecycle import Status

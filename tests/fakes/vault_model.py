@@ -64,6 +64,7 @@ class VariantModel:
     stored_at: int | None = None
     removed_at: int | None = None
     retained: bool = False  #: its bytes are kept for an undo
+    kept_since: int | None = None  #: when they were stored, where they stay until newer ones are: upstream changed it
     etag: str | None = None  #: of the bytes that are stored or retained, once it was seen
     flushed: int = 0  #: views that are written down
     counted: int = 0  #: views that are not
@@ -77,20 +78,27 @@ class VariantModel:
     #: The first byte string, in the order of its history, that may still be stored: its change was noticed.
     newest: int | None = None
 
-    def move(self, event: str, at: int) -> None:
+    def move(self, event: str, at: int, reason: str | None = None) -> None:
         """It was told that this happened. Fails where it cannot have."""
         sources, target = MOVES[event]
         assert self.status in sources, f"{self.status} and {event}"
         if event == "removed":
             self.retained = self.retained or self.status == "stored"
+            since = self.kept_since if self.stored_at is None else self.stored_at
+            self.kept_since = since if reason == "changed upstream" else None
             self.removed_at, self.stored_at = at, None
         if event in {"stored", "restored"}:
-            self.stored_at, self.retained, self.removed_at = at, False, None
+            self.stored_at, self.retained, self.removed_at, self.kept_since = at, False, None, None
         if event == "stored":
             self.etag = None
         if event == "claimed":
             self.claimed_at = at
         self.status = target
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether its older bytes stay until what it is now is stored."""
+        return self.is_live and self.kept_since is not None
 
     @property
     def is_live(self) -> bool:
@@ -127,13 +135,12 @@ class Connection:
 
     def is_over(self, variant: VariantModel, now: int) -> bool:
         """Whether it has been stored, or not been viewed, for too long."""
-        if variant.stored_at is None:
+        stored_at = variant.kept_since if variant.stored_at is None else variant.stored_at
+        if stored_at is None:
             return False
         retention, expiry = self.settings["retentionDays"], self.settings["accessExpiryDays"]
-        viewed_at = max(variant.stored_at, variant.viewed_at)
-        return bool(
-            (retention and variant.stored_at + retention * DAY <= now) or (expiry and viewed_at + expiry * DAY <= now)
-        )
+        viewed_at = max(stored_at, variant.viewed_at)
+        return bool((retention and stored_at + retention * DAY <= now) or (expiry and viewed_at + expiry * DAY <= now))
 
     def must_go(self, variant: VariantModel, now: int) -> bool:
         """Whether a change of what is kept removes it, where it is stored."""

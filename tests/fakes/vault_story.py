@@ -1,5 +1,6 @@
 """A story of one vault and its model: every verb is done to both, and after each of them the two are compared."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -210,7 +211,7 @@ class Story:
             permitted = permits.get(kind)
             assert permitted is not None, f"{kind} happened to {variant}: {event['data']}"
             assert permitted(variant), f"{kind} must not happen to {variant}: {event['data']}"
-            variant.move(kind, event["created_at"])
+            variant.move(kind, event["created_at"], json.loads(event["data"]).get("reason"))
             self.happened[kind] += 1
 
     def _compare(self, variant: VariantModel, row: Mapping[str, Any]) -> None:

@@ -274,11 +274,21 @@ class Verbs(Views):
         await self.verify()
 
     def _let_go_of_retained(self) -> None:
-        """Past the undo window; what is fetched anew keeps its old bytes until the new ones are there."""
+        """Past the undo window; what is fetched anew keeps its old bytes until the new ones are there.
+
+        Also where that failed, unless policy would remove them.
+        """
+        now = self.stage.clock()
+        for person in self.people:
+            for variant in person.connection.variants.values() if person.connection else ():
+                connection = self.connected(person)
+                is_over = not connection.suits(variant) or connection.is_over(variant, now)
+                if variant.is_superseded and is_over and not connection.is_pinned(variant):
+                    variant.kept_since = None
         for variant in self._by_id().values():
             is_past = variant.retained and (variant.removed_at or 0) <= self.stage.clock() - UNDO_MS
-            if is_past and variant.status not in {"pending", "storing"}:
-                variant.retained = False
+            if is_past and variant.status not in {"pending", "storing"} and not variant.is_superseded:
+                variant.retained, variant.kept_since = False, None
 
     async def crash(self) -> None:
         """kill -9 and a start: nothing changes but that leases are taken back and views since the flush are lost."""

@@ -54,7 +54,7 @@ class Views(Story):
         anew = variant.status in {"pending", "storing"} or (
             variant.status == "edge_only" and self.rows[variant.id]["attempts"] > 0
         )
-        return variant.status == "stored" or (anew and variant.retained)
+        return variant.status == "stored" or ((anew or variant.is_superseded) and variant.retained)
 
     def _must_answer(self, person: Person, variant: VariantModel) -> bool:
         return variant.is_live and (self._has_bytes(variant) or self.is_healthy(person, variant))

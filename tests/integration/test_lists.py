@@ -5,10 +5,13 @@ from functools import partial
 
 import pytest
 
+from fakes.clocks import Clock
 from fakes.vaults import AURORA, CORAL, RunningVault, running_vault, until
 from mediavault.catalog import connections
+from mediavault.domain.times import DAY
 from mediavault.platform.faults import Fault
 from mediavault.platform.library import MediaList
+from mediavault.storer.sweeps import SweepConfig
 from mediavault.vault.syncing import ListConfig
 
 LISTS = "/v2/vault-plus/lists"
@@ -150,6 +153,37 @@ async def test_a_changed_item_is_fetched_again_and_its_old_bytes_serve_until_the
     after = await vault.ask("GET", renewed["media"]["full"]["url"])
     assert (len(after.body), after.headers["ETag"] != before.headers["ETag"]) == (70_000, True)
     assert counts(await synced(vault, connection, listed)) == (1, 0, 0, 0, 1, 0)
+
+
+async def test_old_bytes_of_a_changed_item_that_cannot_be_fetched_any_more_are_kept_and_served(tmp_path):
+    clock, never = Clock(), SweepConfig(every_seconds=10**6)
+    async with running_vault(tmp_path / "data", now=clock, sweep=never) as vault:
+        connection = await vault.connect()
+        listed = folder(vault, items=1)
+        item = listed.media[0]
+        await synced(vault, connection, listed)
+        stored = await vault.until_stored(connection, item.id)
+        before = await vault.ask("GET", stored["media"]["full"]["url"])
+        vault.sandbox.change_media(item.id, size_bytes=70_000)
+        vault.sandbox.faults.add(Fault(path=item.renditions["full"].path, status=451))
+        assert counts(await synced(vault, connection, listed)) == (1, 0, 1, 0, 0, 0)
+
+        async def given_up():
+            path = f"/v2/vault-plus/media/{item.id}/explain"
+            full = (await vault.call("GET", path, connection=connection)).json["variants"]["full"]
+            return full if full["next"]["code"] == "given_up" else None
+
+        assert "older bytes are kept" in (await until(given_up))["next"]["text"]
+        clock.forward(3 * DAY)
+        await vault.vault.sweeps.sweep()
+        url = (await vault.item(connection, item.id))["media"]["full"]["url"]
+        still = await vault.ask("GET", url)
+        assert (still.status, still.body, still.headers["ETag"]) == (200, before.body, before.headers["ETag"])
+
+        vault.sandbox.faults.clear()
+        assert (await vault.ask("POST", url)).status == 202
+        renewed = await vault.until_stored(connection, item.id)
+        assert renewed["media"]["full"]["sizeBytes"] == 70_000
 
 
 async def test_a_url_that_is_signed_anew_is_no_change(vault):

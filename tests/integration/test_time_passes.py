@@ -9,10 +9,11 @@ import pytest
 from fakes.catalog_rows import broken_invariants, rows
 from fakes.clocks import Clock
 from fakes.documents import check_answer
-from fakes.vaults import AURORA, CORAL, RunningVault, running_vault
+from fakes.vaults import AURORA, CORAL, RunningVault, running_vault, until
 from mediavault.catalog import connections
 from mediavault.domain.times import DAY
 from mediavault.storer.sweeps import SweepConfig
+from mediavault.vault.integrity import policy as integrity_policy
 
 SETTINGS = "/v2/account/settings"
 MEDIA = "/v2/vault-plus/media/{mediaId}"
@@ -118,6 +119,53 @@ async def test_a_pin_keeps_what_retention_would_remove_until_it_ends(vault, cloc
     assert (await vault.call("DELETE", f"/v2/vault-plus/media/{media_id}/pin", connection=connection)).status == 200
     await vault.vault.sweeps.sweep()
     assert (await explained(vault, connection, media_id))["status"] == "removed"
+
+
+async def test_while_vault_plus_is_off_policy_removes_nothing_and_all_that_is_over_when_it_is_on_again(vault, clock):
+    connection = await vault.connect()
+    path = f"/v2/account/connections/{connection}/settings"
+    overdue, fresh = await stored(vault, connection), await stored(vault, connection, seed=2)
+    await change(vault, connection, retentionDays=2)
+    assert (await vault.call("PATCH", path, json={"vaultPlus": {"enabled": False}})).json.keys() == {"settings"}
+
+    clock.forward(3 * DAY)
+    await vault.vault.sweeps.sweep()
+    kept = await explained(vault, connection, overdue)
+    assert (kept["status"], kept["next"]["code"]) == ("stored", "kept_while_off")
+    assert (kept["next"]["at"], kept["policyRemovalAt"], kept["policyRemovalRule"]) == (None, None, None)
+    body: dict[str, Any] = {"vaultPlus": {"settings": {"retentionDays": 1, "accessExpiryDays": 1}}}
+    foretold = await vault.call("POST", path + "/simulate", json=body)
+    assert foretold.json["wouldRemove"]["variants"] == 0
+    assert "purgeResult" not in (await vault.call("PATCH", path, json=body)).json
+    await vault.vault.sweeps.sweep()
+    assert (await explained(vault, connection, fresh))["status"] == "stored"
+    found = await integrity_policy.past_policy(vault.vault.foundation.catalog, clock.now)
+    assert found == []
+
+    body = {"vaultPlus": {"enabled": True, "settings": {"retentionDays": 2, "accessExpiryDays": 0}}}
+    foretold = await vault.call("POST", path + "/simulate", json=body)
+    assert foretold.json["wouldRemove"]["variants"] == 2
+    purged = (await vault.call("PATCH", path, json=body)).json["purgeResult"]
+    assert purged == {"purgedCount": 2, "freedBytes": 40_000}
+    assert (await explained(vault, connection, overdue))["reason"] == "kept for 2 days after storing, which are over"
+
+
+async def test_what_a_person_wants_stored_while_vault_plus_is_off_evicts_nothing(vault):
+    connection = await vault.connect()
+    path = f"/v2/account/connections/{connection}/settings"
+    held = await stored(vault, connection)
+    _, known = await vault.add(connection, type="photo", size_bytes=20_000, seed=2)
+    await change(vault, connection, storageLimitBytes=30_000)
+    assert (await vault.call("PATCH", path, json={"vaultPlus": {"enabled": False}})).status == 200
+
+    assert (await vault.ask("POST", known["media"]["full"]["url"])).status == 202
+
+    async def refused() -> Any:
+        full = await explained(vault, connection, known["id"])
+        return full if full["next"]["code"] == "given_up" else None
+
+    assert "nothing is evicted while Vault+ is off" in (await until(refused))["lastError"]
+    assert (await explained(vault, connection, held))["status"] == "stored"
 
 
 async def test_the_sweep_removes_what_a_disconnect_that_was_cut_left(vault, clock):

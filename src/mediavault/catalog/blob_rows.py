@@ -7,7 +7,7 @@ Bytes are deleted only for `doomed` rows, and the row goes after them.
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, not_, null, select, update
+from sqlalchemy import bindparam, delete, not_, null, or_, select, update
 
 from mediavault.catalog import holds, transitions
 from mediavault.catalog.holds import held
@@ -88,6 +88,8 @@ _OVERDUE = (
         # What is fetched anew serves its old bytes until the new ones are durable, however long that takes.
         not_(is_in(variants.c.status, Status.PENDING)),
         not_(is_in(variants.c.status, Status.STORING)),
+        # Nor do they go because that failed, or waits for a new URL (`superseded`).
+        or_(is_in(variants.c.status, Status.REMOVED), variants.c.retained_stored_at.is_(None)),
     )
     .order_by(variants.c.removed_at)
     .limit(500)
@@ -99,7 +101,7 @@ _FORGET_RETAINED = (
         variants.c.id == bindparam("variant_id"),
         variants.c.retained_blob_id == bindparam("retained"),
     )
-    .values(retained_blob_id=null())
+    .values(retained_blob_id=null(), retained_stored_at=null())
     .returning(variants.c.id)
 )
 _DOOMED = (

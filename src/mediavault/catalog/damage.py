@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, delete, func, insert, literal, null, or_, select, update
 
-from mediavault.catalog import transitions
+from mediavault.catalog import row_locks, transitions
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.padding import is_among, padded
@@ -71,7 +71,11 @@ _HOLD = _ONE_LIVE.with_for_update(key_share=True)
 _GIVE_UP_RETAINED = (
     update(variants)
     .where(variants.c.id == bindparam("variant_id"), variants.c.retained_blob_id == bindparam("of_blob"))
-    .values(retained_blob_id=null(), last_error=func.coalesce(variants.c.last_error, bindparam("because")))
+    .values(
+        retained_blob_id=null(),
+        retained_stored_at=null(),
+        last_error=func.coalesce(variants.c.last_error, bindparam("because")),
+    )
 )
 _QUARANTINE = (
     update(blobs)
@@ -150,7 +154,7 @@ def quarantine(blob_id: str, reason: str, now: int) -> Operation[Damaged | None]
     second look: from then on the blob is held, and whoever dedupes waits, and does not find it.
     """
     told = printable(reason)
-    yield Do(_REFERRING, {"of_blob": blob_id})
+    yield from row_locks.hold([row[0] for row in (yield Do(_REFERRING, {"of_blob": blob_id}))])
     if not (yield Do(_HOLD, {"blob_id": blob_id})):
         return None
     refetched: list[str] = []

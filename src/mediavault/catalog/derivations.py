@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, exists, null, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
-from mediavault.catalog import configuration, policy_scan, transitions, usage
+from mediavault.catalog import configuration, policy_scan, row_locks, transitions, usage
 from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.configuration import Configured
 from mediavault.catalog.database import Catalog
@@ -204,6 +204,7 @@ def settle_derived(
 
     Raises LostRace, and ThumbnailFailed where what it was made of, or for, is another now.
     """
+    yield from row_locks.hold_items_of([claim.variant_id])
     if not (yield Do(_STILL_STORED, {"variant_id": original.variant_id, "of_blob": original.blob_id})):
         raise ThumbnailFailed("what it was made of changed meanwhile")
     if not (yield Do(_WITHOUT_ORIGIN, {"variant_id": claim.variant_id})):
@@ -217,6 +218,7 @@ def settle_fetched(
     claim: Claim, stored: StoredBytes, judge: Judge, deriver: Deriver, now: int
 ) -> Operation[Effect | None]:
     """The origin's bytes are durable: as `policy_scan.settle`; and the thumbnail there is to be made is queued."""
+    yield from row_locks.hold_items_of([claim.variant_id])
     against = yield from policy_scan.settle(claim, stored, judge, now)
     if against is None:
         yield Do(_CLEAR_DERIVED_FROM, {"variant_id": claim.variant_id})
@@ -232,7 +234,7 @@ def make_way(variant_id: str, now: int) -> Operation[bool]:
     rows = yield Do(_WITHOUT_ORIGIN, {"variant_id": variant_id})
     if not rows or rows[0][0] != Status.STORED.value:
         return False
-    yield from transitions.apply(variant_id, Event.REMOVED, at=now, reason=REPLACED)
+    yield from transitions.apply(variant_id, Event.REMOVED, at=now, reason=REPLACED, superseded=True)
     yield from transitions.apply(variant_id, Event.SEEN_AGAIN, at=now)
     return True
 
@@ -261,6 +263,7 @@ async def lacking(catalog: Catalog, org_id: str, connection_id: str, after: str)
 def want_some(variant_ids: list[str], deriver: Deriver, now: int) -> Operation[int]:
     """Queue thumbnails for a page of stored variants; how many. What somebody moved meanwhile is left."""
     queued = 0
+    yield from row_locks.hold_items_of(variant_ids)
     for variant_id in variant_ids:
         try:
             queued += (yield from want(variant_id, deriver, now)) is not None

@@ -36,6 +36,7 @@ class ExplainedRow:
     decided_by: str | None
     content_type: str
     origin_key: str  #: empty where the vault makes it itself
+    retained_stored_at: int | None  #: of bytes that serve until newer ones are stored
     derived_from: str | None  #: label of the variant whose bytes its own were made of
 
 
@@ -49,6 +50,7 @@ _ROWS = (
         variants.c.retained_blob_id.is_not(None),
         *(variants.c[name] for name in ("origin_expires_at", "run_at", "attempts", "not_before", "last_error")),
         *(variants.c[name] for name in ("lease_expires_at", "kept_out", "decided_by", "content_type", "origin_key")),
+        variants.c.retained_stored_at,
         _original.c.label,
     )
     .join_from(media, variants, variants.c.media_pk == media.c.id)

@@ -7,6 +7,7 @@ not come. What the vault knows already is kept: stored bytes are never replaced,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
@@ -159,7 +160,7 @@ def claim(
     if status == Status.REMOVED.value:
         yield from transitions.apply(variant_id, Event.SEEN_AGAIN, at=now, reason=REASON)
     if status != Status.PENDING.value:
-        anew = {"run_at": now, "attempts": 0, "crashes": 0, "kept_out": None, "last_error": None}
+        anew: dict[str, Any] = {"run_at": now, "attempts": 0, "crashes": 0, "kept_out": None, "last_error": None}
         yield from transitions.apply(variant_id, Event.QUEUED, at=now, reason=REASON, **anew)
     moved = yield from transitions.apply(
         variant_id, Event.CLAIMED, at=now, lease_holder=holder, lease_expires_at=lease_until

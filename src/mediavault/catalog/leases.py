@@ -5,10 +5,11 @@ first byte is. The fence of the claim guards everything the storer reports later
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, func, insert, or_, select, update
 
-from mediavault.catalog import transitions
+from mediavault.catalog import row_locks, transitions
 from mediavault.catalog.identifiers import new_id
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.tables import BlobState, blobs, connections, is_in, variants
@@ -167,7 +168,7 @@ def fail(claim: Claim, failure: Failure, now: int) -> Operation[None]:
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")
     reason = printable(failure.reason)
     if failure.tried_key is not None and held[0][0] != failure.tried_key:
-        columns: dict[str, object] = {"run_at": now}
+        columns: dict[str, Any] = {"run_at": now}
         event = Event.RELEASED
     else:
         given = {"run_at": failure.run_at, "not_before": failure.not_before}
@@ -183,6 +184,7 @@ def reclaim(now: int, dead_holder: str | None = None) -> Operation[int]:
     A crash costs no attempt, but a variant that outlives too many storers is taken for the poison.
     """
     rows = yield Do(_DEAD, {"now": now, "holder": dead_holder or ""})
+    yield from row_locks.hold([row[0] for row in rows])
     for variant_id, fence, crashes, attempts in rows:
         died = {"at": now, "fence": fence, "crashes": crashes + 1}
         if crashes + 1 < CRASHES_BEFORE_GIVING_UP:

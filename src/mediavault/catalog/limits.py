@@ -1,15 +1,16 @@
 """The storage limit of a connection: room is reserved before bytes are written, and evicted for where it lacks.
 
 The connection's usage row is the lock: who holds it decides alone, so stored and reserved bytes together never exceed
-the limit, unless the limit was lowered afterwards.
+the limit, unless the limit was lowered afterwards. While Vault+ is off nothing is evicted for it: what does not fit is
+refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Select, bindparam, select, update
 
-from mediavault.catalog import events, transitions, usage
+from mediavault.catalog import events, row_locks, transitions, usage
 from mediavault.catalog.leases import Claim
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.pins import unpinned
@@ -17,6 +18,7 @@ from mediavault.catalog.removals import Removed
 from mediavault.catalog.tables import connections, is_in, media, organisations, variants
 from mediavault.domain.eviction import Candidate, choose
 from mediavault.domain.lifecycle import Event, Status
+from mediavault.domain.policy import Policy
 from mediavault.domain.reasons import printable
 from mediavault.domain.settings import PurgeStrategy, VaultSettings
 from mediavault.errors import LimitReached, LostRace, RoomPromised
@@ -35,11 +37,8 @@ _ORDERS = {
 }
 
 
-def _candidates(order: tuple[Any, ...], *, waits: bool) -> Select[Any]:
-    """What may go, in a strategy's order. Both rows are held that the removal will move.
-
-    Whoever asks holds the usage row, which others take after these: it takes what is free first and only then waits.
-    """
+def _candidates(order: tuple[Any, ...]) -> Select[Any]:
+    """What may go, in a strategy's order."""
     return (
         select(variants.c.id, variants.c.size_bytes, variants.c.stored_at)
         .join_from(variants, media, media.c.id == variants.c.media_pk)
@@ -52,13 +51,13 @@ def _candidates(order: tuple[Any, ...], *, waits: bool) -> Select[Any]:
         )
         .order_by(*order)
         .limit(bindparam("at_most"))
-        .with_for_update(skip_locked=not waits, key_share=True)
     )
 
 
-#: For each strategy: what nobody else holds, then everything.
-_CANDIDATES = {
-    strategy: (_candidates(order, waits=False), _candidates(order, waits=True)) for strategy, order in _ORDERS.items()
+_CANDIDATES = {strategy: _candidates(order) for strategy, order in _ORDERS.items()}
+#: What nobody else holds: whoever asks holds the usage row, behind which nobody waits for a variant.
+_FREE = {
+    strategy: statement.with_for_update(skip_locked=True, key_share=True) for strategy, statement in _CANDIDATES.items()
 }
 _HELD = (
     select(variants.c.reserved_bytes)
@@ -73,7 +72,7 @@ _RESERVE = (
     update(variants).where(variants.c.id == bindparam("variant_id")).values(reserved_bytes=bindparam("set_reserved"))
 )
 _SETTINGS = (
-    select(organisations.c.settings, connections.c.settings_overrides)
+    select(organisations.c.settings, connections.c.settings_overrides, connections.c.vault_plus_enabled)
     .join_from(connections, organisations, organisations.c.id == connections.c.org_id)
     .where(connections.c.id == bindparam("connection_id"), connections.c.org_id == bindparam("org_id"))
 )
@@ -107,28 +106,47 @@ def make_room(
         return Removed((), 0)
     used = yield from usage.locked(connection_id)
     excess = used.stored_bytes + used.reserved_bytes + incoming_bytes - limit_bytes
-    for statement in _CANDIDATES.get(strategy, ()):
-        while excess > freed and (at_most is None or len(removed) < at_most):
-            wanted = _BATCH if at_most is None else min(_BATCH, at_most - len(removed))
-            tenant = {"org_id": org_id, "connection_id": connection_id}
-            rows = yield Do(statement, {**tenant, "now": now, "at_most": wanted})
-            if not rows:
-                break
-            for gone in choose([Candidate(*row) for row in rows], strategy, excess - freed):
-                if gone.variant_id in removed:  # a derived thumbnail that went along with its original
-                    continue
-                move = transitions.apply(gone.variant_id, Event.REMOVED, at=now, reason=reason, kept_out=reason)
-                moved = yield from move
-                removed += [gone.variant_id, *(each.variant_id for each in moved.along)]
-                freed += gone.size_bytes + sum(each.freed_bytes for each in moved.along)
+    while strategy in _FREE and excess > freed and (at_most is None or len(removed) < at_most):
+        wanted = _BATCH if at_most is None else min(_BATCH, at_most - len(removed))
+        tenant = {"org_id": org_id, "connection_id": connection_id}
+        rows = yield Do(_FREE[strategy], {**tenant, "now": now, "at_most": wanted})
+        free = yield from row_locks.with_derived_held([row[0] for row in rows])
+        if not free:
+            break
+        for gone in choose([Candidate(*row) for row in rows if row[0] in free], strategy, excess - freed):
+            if gone.variant_id in removed:  # a derived thumbnail that went along with its original
+                continue
+            moved = yield from transitions.apply(gone.variant_id, Event.REMOVED, at=now, reason=reason, kept_out=reason)
+            removed += [gone.variant_id, *(each.variant_id for each in moved.along)]
+            freed += gone.size_bytes + sum(each.freed_bytes for each in moved.along)
     return Removed(tuple(removed), freed)
+
+
+def hold_room(
+    org_id: str, connection_id: str, incoming_bytes: int, fold: Fold, now: int, besides: Sequence[str] = ()
+) -> Operation[None]:
+    """Hold what would go for that many bytes, and the variants `besides`: in their order, so before the usage row."""
+    policy = yield from find_policy(org_id, connection_id, fold)
+    limit, strategy = policy.settings.storage_limit_bytes, policy.evicts_by
+    chosen: list[Candidate] = []
+    if limit and strategy in _CANDIDATES:
+        used = yield from usage.seen(connection_id)
+        excess = used.stored_bytes + used.reserved_bytes + incoming_bytes - limit
+        if excess > 0:
+            asked = {"org_id": org_id, "connection_id": connection_id, "now": now, "at_most": _BATCH}
+            rows = yield Do(_CANDIDATES[strategy], asked)
+            chosen = choose([Candidate(*row) for row in rows], strategy, excess)
+    yield from row_locks.hold([*besides, *(each.variant_id for each in chosen)], with_derived=True)
 
 
 def shrink(org_id: str, connection_id: str, fold: Fold, now: int, at_most: int) -> Operation[tuple[Removed, str]]:
     """Evict so many variants at most for the limit as it is now, and for which reason; empty when all fits."""
+    yield from hold_room(org_id, connection_id, 0, fold, now)
     yield from usage.locked(connection_id)
-    settings = yield from find_settings(org_id, connection_id, fold)
-    reason = limit_reason(settings)
+    policy = yield from find_policy(org_id, connection_id, fold)
+    settings, reason = policy.settings, limit_reason(policy.settings)
+    if not policy.enabled:
+        return Removed((), 0), reason
     removed = yield from make_room(
         org_id,
         connection_id,
@@ -148,23 +166,26 @@ def limit_reason(settings: VaultSettings) -> str:
     return f"evicted by {strategy} for the storage limit of {settings.storage_limit_bytes} bytes"
 
 
-def find_settings(org_id: str, connection_id: str, fold: Fold) -> Operation[VaultSettings]:
-    """The connection's settings as this transaction sees them. Raises LostRace when it is gone."""
+def find_policy(org_id: str, connection_id: str, fold: Fold) -> Operation[Policy]:
+    """What holds for the connection as this transaction sees it. Raises LostRace when it is gone."""
     rows = yield Do(_SETTINGS, {"connection_id": connection_id, "org_id": org_id})
     if not rows:
         raise LostRace(f"the connection {connection_id} is gone")
-    return fold(*rows[0])
+    organisation, overrides, enabled = rows[0]
+    return Policy(fold(organisation, overrides), bool(enabled))
 
 
 def fit(org_id: str, connection_id: str, incoming_bytes: int, fold: Fold, now: int) -> Operation[Removed]:
     """Make room for that many bytes under the limit as it is now. Raises LimitReached, RoomPromised; all stays then.
 
+    What may go for it is held by `hold_room`; of the rest only what is free goes.
+
     The settings are read once the usage row is held: whoever lowers the limit and evicts for it comes before that, and
     its limit is seen, or after this transaction, and sees what it took.
     """
     before = yield from usage.locked(connection_id)
-    settings = yield from find_settings(org_id, connection_id, fold)
-    limit, strategy = settings.storage_limit_bytes, settings.storage_limit_purge_strategy
+    policy = yield from find_policy(org_id, connection_id, fold)
+    settings, limit, strategy = policy.settings, policy.settings.storage_limit_bytes, policy.evicts_by
     if limit and incoming_bytes > limit:
         raise LimitReached(f"its {incoming_bytes} bytes are more than the storage limit of {limit}")
     removed = yield from make_room(
@@ -178,13 +199,22 @@ def fit(org_id: str, connection_id: str, incoming_bytes: int, fold: Fold, now: i
     )
     lacking = before.stored_bytes + before.reserved_bytes + incoming_bytes - removed.freed_bytes - limit
     if limit and lacking > 0:
-        raise _refusal(limit, strategy, evictable_soon=lacking <= before.reserved_bytes)
+        tenant = {"org_id": org_id, "connection_id": connection_id, "now": now, "at_most": 1}
+        others = strategy in _CANDIDATES and bool((yield Do(_CANDIDATES[strategy], tenant)))
+        raise _refusal(policy, evictable_soon=lacking <= before.reserved_bytes or others)
     return removed
 
 
-def _refusal(limit: int, strategy: PurgeStrategy, *, evictable_soon: bool) -> LimitReached:
-    if strategy == "block_new":
-        return LimitReached(f"the storage limit of {limit} bytes is reached and its strategy is block_new")
+def limit_reached(policy: Policy) -> LimitReached:
+    """The refusal of whoever evicts nothing."""
+    why = "its strategy is block_new" if policy.enabled else "nothing is evicted while Vault+ is off"
+    return LimitReached(f"the storage limit of {policy.settings.storage_limit_bytes} bytes is reached and {why}")
+
+
+def _refusal(policy: Policy, *, evictable_soon: bool) -> LimitReached:
+    limit = policy.settings.storage_limit_bytes
+    if policy.evicts_by == "block_new":
+        return limit_reached(policy)
     if evictable_soon:
         return RoomPromised(f"the room under the storage limit of {limit} bytes is promised to stores under way")
     return LimitReached(f"the storage limit of {limit} bytes is reached and what is stored is pinned")
@@ -195,6 +225,7 @@ def reserve(claim: Claim, size_bytes: int, fold: Fold, now: int) -> Operation[Re
 
     Raises LimitReached, RoomPromised, and LostRace for a stale fence.
     """
+    yield from hold_room(claim.org_id, claim.connection_id, size_bytes, fold, now, [claim.variant_id])
     held = yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})
     if not held:
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")
@@ -210,7 +241,7 @@ def reserve_free(claim: Claim, size_bytes: int, fold: Fold) -> Operation[None]:
     if not (yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})):
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")
     used = yield from usage.locked(claim.connection_id)
-    limit = (yield from find_settings(claim.org_id, claim.connection_id, fold)).storage_limit_bytes
+    limit = (yield from find_policy(claim.org_id, claim.connection_id, fold)).settings.storage_limit_bytes
     if limit and used.stored_bytes + used.reserved_bytes + size_bytes > limit:
         raise LimitReached(f"its {size_bytes} bytes do not fit under the storage limit of {limit} bytes")
     yield Do(_RESERVE, {"variant_id": claim.variant_id, "set_reserved": size_bytes})
@@ -223,8 +254,7 @@ def refuse(claim: Claim, reason: str, now: int) -> Operation[None]:
     Viewers may still ask the origin; it is tried again when the origin shows a new URL, or when somebody asks for it.
     """
     told = printable(reason)
-    # The variant, then the usage, then the events' number: everybody takes them in this order.
-    yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})
+    yield from row_locks.hold([claim.variant_id])
     used = yield from usage.locked(claim.connection_id)
     yield from transitions.apply(
         claim.variant_id,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import ClauseElement, bindparam, delete, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
-from mediavault.catalog import events, list_state, observations, removals, variants
+from mediavault.catalog import events, list_state, observations, removals, row_locks, variants
 from mediavault.catalog.list_state import Entries, Entry, Held, Listed, ListOf
 from mediavault.catalog.operations import Do, DoMany, Operation
 from mediavault.catalog.tables import list_items, lists
@@ -129,6 +129,7 @@ def carry_out(of: ListOf, part: Part, *, baseline_at: int | None, reason: str, n
     """Purge what is gone or changed, observe what is shown, queue what is wanted."""
     held = yield from _held(of, baseline_at, now)
     entries = yield from list_state.entries(of, sorted({*part.listed, *part.plan.removed}))
+    yield from row_locks.hold_items([entry.pk for entry in entries.values()])
     changed = _changed(part, entries, held, now)
     done = yield from _purge(of, part, entries, changed, held, now)
     seen = [item.media for item in part.listed.values() if item.media is not None]
@@ -162,7 +163,9 @@ def _purge(of: ListOf, part: Part, entries: Entries, changed: set[str], held: He
         if media_id not in changed and (known.pinned or known.owned_elsewhere):
             continue
         reason = REASON_CHANGED if media_id in changed else REASON_GONE
-        removed = yield from removals.remove_item(of.org_id, of.connection_id, media_id, reason, now)
+        removed = yield from removals.remove_item(
+            of.org_id, of.connection_id, media_id, reason, now, superseded=media_id in changed
+        )
         freed.extend(removed.variant_ids)
         if removed.variant_ids and media_id not in changed:
             gone.append(media_id)

@@ -6,49 +6,28 @@ waiting store run at once. Seeing a removed one brings it back as `edge_only`.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from sqlalchemy import bindparam, case, null, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
-from mediavault.catalog import derivations, rollups, transitions, usage
+from mediavault.catalog import derivations, rollups, row_locks, transitions, usage
 from mediavault.catalog.identifiers import new_id
-from mediavault.catalog.operations import Do, DoMany, Operation, Row
+from mediavault.catalog.known_media import (
+    WORTH_PROLONGING,
+    Known,
+    Part,
+    VariantIds,
+    find_known,
+    touched_media,
+)
+from mediavault.catalog.operations import Do, DoMany, Operation
 from mediavault.catalog.padding import AT_ONCE, is_among, padded
 from mediavault.catalog.seen import SeenMedia, SeenVariant, joined
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import INITIAL, Event, Status
 from mediavault.domain.media import MediaType, overall_type
-from mediavault.domain.times import HOUR
 from mediavault.errors import LostRace
 
-#: A URL that tells no expiry is good for a while from its last observation; smaller gains are not worth a write.
-_WORTH_PROLONGING = HOUR
-
-
-#: `(media id, label)` to the variant's id.
-VariantIds = dict[tuple[str, str], str]
-
-_KNOWN = (
-    select(
-        media.c.media_id,
-        media.c.id,
-        media.c.type,
-        media.c.duration,
-        media.c.sources,
-        variants.c.label,
-        variants.c.id,
-        variants.c.status,
-        variants.c.origin_key,
-        variants.c.origin_expires_at,
-    )
-    .select_from(media.outerjoin(variants, variants.c.media_pk == media.c.id))
-    .where(
-        media.c.org_id == bindparam("org_id"),
-        media.c.connection_id == bindparam("connection_id"),
-        is_among(media.c.media_id),
-    )
-)
 _ADD_MEDIA = (
     insert(media)
     .values({column: bindparam(column.name) for column in media.c if not column.name.startswith("pin")})
@@ -111,9 +90,22 @@ _PROLONG = (
 
 def observe(org_id: str, connection_id: str, seen: Sequence[SeenMedia], now: int) -> Operation[VariantIds]:
     """Record everything seen; the ids of its variants."""
-    ids: VariantIds = {}
+    tenant = {"org_id": org_id, "connection_id": connection_id}
+    parts: list[Part] = []
     for chunk in _chunks(seen):
-        ids |= yield from _observe_chunk(org_id, connection_id, chunk, now)
+        parts.append((yield from _added(tenant, chunk, now)))
+    # All that is new is there; what is known is held before any of it moves, and counted after that.
+    changing = {row[0] for part in parts for row in part.changing()}
+    yield from row_locks.hold(changing, {pk for part in parts for pk in part.touched()})
+    for part in parts:
+        for pk in part.enlarged:
+            yield from rollups.hold_and_refresh(pk)
+    yield from usage.change(connection_id, live=sum(part.added for part in parts))
+    ids: VariantIds = {}
+    for part in parts:
+        yield from _touch_media(tenant, part.known, part.chunk)
+        yield from _refresh_variants(part.known, part.chunk, now)
+        ids |= part.ids()
     return ids
 
 
@@ -127,65 +119,31 @@ def _chunks(seen: Sequence[SeenMedia]) -> Iterator[dict[str, SeenMedia]]:
         yield dict(items[start : start + AT_ONCE])
 
 
-@dataclass
-class _Known:
-    """What the catalog has of one media item."""
-
-    pk: str
-    type: str
-    duration: float | None
-    sources: str
-    variants: dict[str, Row]  #: label to (id, status, origin_key, origin_expires_at)
-
-
-def _known(org_id: str, connection_id: str, chunk: dict[str, SeenMedia]) -> Operation[dict[str, _Known]]:
-    rows = yield Do(_KNOWN, {"org_id": org_id, "connection_id": connection_id, **padded(list(chunk))})
-    known: dict[str, _Known] = {}
-    for media_id, pk, media_type, duration, sources, label, *variant in rows:
-        entry = known.setdefault(media_id, _Known(pk, media_type, duration, sources, {}))
-        if label is not None:
-            entry.variants[label] = tuple(variant)
-    return known
-
-
-def _observe_chunk(org_id: str, connection_id: str, chunk: dict[str, SeenMedia], now: int) -> Operation[VariantIds]:
-    tenant = {"org_id": org_id, "connection_id": connection_id}
-    known = yield from _known(org_id, connection_id, chunk)
+def _added(tenant: dict[str, str], chunk: dict[str, SeenMedia], now: int) -> Operation[Part]:
+    org_id, connection_id = tenant["org_id"], tenant["connection_id"]
+    known = yield from find_known(org_id, connection_id, chunk)
     new_media = [_media_row(tenant, item, now) for item in chunk.values() if item.media_id not in known]
     if new_media:
         yield DoMany(_ADD_MEDIA, new_media)
-        known = yield from _known(org_id, connection_id, chunk)
+        known = yield from find_known(org_id, connection_id, chunk)
     new_variants = [
         _variant_row(tenant, known[item.media_id].pk, item, variant, now)
         for item in chunk.values()
         for variant in item.variants
         if variant.label not in known[item.media_id].variants
     ]
+    added, enlarged = 0, []
     if new_variants:
         had_variants = {entry.pk for entry in known.values() if entry.variants}
         yield DoMany(_ADD_VARIANT, new_variants)
-        known = yield from _known(org_id, connection_id, chunk)
-        yield from _account(connection_id, known, {str(row["id"]) for row in new_variants}, had_variants)
-    yield from _touch_media(tenant, known, chunk)
-    yield from _refresh_variants(known, chunk, now)
-    return {
-        (item.media_id, variant.label): known[item.media_id].variants[variant.label][0]
-        for item in chunk.values()
-        for variant in item.variants
-    }
-
-
-def _account(
-    connection_id: str, known: dict[str, _Known], offered: set[str], had_variants: set[str]
-) -> Operation[None]:
-    """Count what was really added: somebody else may have added the same a moment before."""
-    added = 0
-    for entry in known.values():
-        ours = sum(variant[0] in offered for variant in entry.variants.values())
-        added += ours
-        if ours and entry.pk in had_variants:
-            yield from rollups.hold_and_refresh(entry.pk)
-    yield from usage.change(connection_id, live=added)
+        known = yield from find_known(org_id, connection_id, chunk)
+        offered = {str(row["id"]) for row in new_variants}
+        for entry in known.values():
+            ours = sum(variant[0] in offered for variant in entry.variants.values())
+            added += ours
+            if ours and entry.pk in had_variants:
+                enlarged.append(entry.pk)
+    return Part(chunk, known, added, enlarged)
 
 
 def _media_row(tenant: dict[str, str], item: SeenMedia, now: int) -> dict[str, object]:
@@ -223,21 +181,21 @@ def _variant_row(tenant: dict[str, str], pk: str, item: SeenMedia, variant: Seen
     }
 
 
-def _touch_media(tenant: dict[str, str], known: dict[str, _Known], chunk: dict[str, SeenMedia]) -> Operation[None]:
+def _touch_media(tenant: dict[str, str], known: dict[str, Known], chunk: dict[str, SeenMedia]) -> Operation[None]:
     """Add what the media were not known for. Locked first: two that add a source each must not lose one."""
-    stale = [item.media_id for item in chunk.values() if _touched_media(known[item.media_id], item)]
+    stale = [item.media_id for item in chunk.values() if touched_media(known[item.media_id], item)]
     if not stale:
         return
     for media_id, media_type, duration, sources in (yield Do(_LOCK_MEDIA, {**tenant, **padded(stale)})):
         entry = known[media_id]
         entry.type, entry.duration, entry.sources = media_type, duration, sources
-    touched = [row for media_id in stale if (row := _touched_media(known[media_id], chunk[media_id]))]
+    touched = [row for media_id in stale if (row := touched_media(known[media_id], chunk[media_id]))]
     yield DoMany(_TOUCH_MEDIA, touched)
     for row in touched:
         yield from rollups.refresh(str(row["media_pk"]))
 
 
-def _refresh_variants(known: dict[str, _Known], chunk: dict[str, SeenMedia], now: int) -> Operation[None]:
+def _refresh_variants(known: dict[str, Known], chunk: dict[str, SeenMedia], now: int) -> Operation[None]:
     """Bring the variants that were known before up to what is seen now."""
     refreshed: list[dict[str, object]] = []
     prolonged: list[dict[str, object]] = []
@@ -256,7 +214,7 @@ def _refresh_variants(known: dict[str, _Known], chunk: dict[str, SeenMedia], now
             }
             if origin_key != variant.origin_key:
                 refreshed.append(row | {"set_url": variant.origin_url, "set_key": variant.origin_key, "now": now})
-            elif variant.origin_expires_at >= expires_at + _WORTH_PROLONGING:
+            elif variant.origin_expires_at >= expires_at + WORTH_PROLONGING:
                 prolonged.append(row | {"of_key": origin_key})
     if refreshed:
         yield DoMany(_REFRESH, refreshed)
@@ -270,18 +228,3 @@ def _bring_back(variant_id: str, now: int) -> Operation[None]:
     """Seen again after its removal; another observer may have been quicker."""
     with suppress(LostRace):
         yield from transitions.apply(variant_id, Event.SEEN_AGAIN, at=now)
-
-
-def _touched_media(known: _Known, item: SeenMedia) -> dict[str, object] | None:
-    sources = known.sources.split(",")
-    if item.source not in sources:
-        sources.append(item.source)
-    duration = item.duration if item.duration is not None else known.duration
-    if (item.type, duration, ",".join(sources)) == (known.type, known.duration, known.sources):
-        return None
-    return {
-        "media_pk": known.pk,
-        "set_type": item.type,
-        "set_duration": duration,
-        "set_sources": ",".join(sources),
-    }

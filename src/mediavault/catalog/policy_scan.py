@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from mediavault.catalog import blob_rows, configuration, transitions
+from mediavault.catalog import blob_rows, configuration, row_locks, transitions
 from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.configuration import Configured
 from mediavault.catalog.database import Catalog
@@ -112,6 +113,7 @@ def enact(
     enacted: list[Enacted] = []
     if held is None:
         return enacted
+    yield from row_locks.hold(variant_ids, with_derived=True)
     for ids in chunks(variant_ids):
         for row in (yield Do(_HELD, {"org_id": org_id, "connection_id": connection_id, **padded(ids)})):
             found = _found(row, now)
@@ -145,7 +147,7 @@ def settle(claim: Claim, stored: StoredBytes, judge: Judge, now: int) -> Operati
 
 
 def _move(variant_id: str, effect: Effect, now: int) -> Operation[Moved | None]:
-    columns = {"run_at": now, **_ANEW} if effect.event is Event.QUEUED else {}
+    columns: dict[str, Any] = {"run_at": now, **_ANEW} if effect.event is Event.QUEUED else {}
     try:
         return (yield from transitions.apply(variant_id, effect.event, at=now, reason=effect.reason, **columns))
     except LostRace:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, literal_column, select
 
-from mediavault.catalog import transitions
+from mediavault.catalog import row_locks, transitions
 from mediavault.catalog.operations import Do, Operation, Rows
+from mediavault.catalog.padding import chunks, is_among, padded
 from mediavault.catalog.pins import unpinned
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import LIVE, Event, Status
@@ -43,20 +44,30 @@ _OF_CONNECTION = (
     )
     .order_by(variants.c.status, variants.c.id)  # the index's order: a batch never looks at what is removed already
     .limit(500)
-    .with_for_update(key_share=True)
 )
+_AS_THEY_ARE = select(*_COLUMNS).where(is_among(variants.c.id)).order_by(variants.c.id)
 
 
 def remove_item(
-    org_id: str, connection_id: str, media_id: str, reason: str, now: int, *, by_policy: bool = False
+    org_id: str,
+    connection_id: str,
+    media_id: str,
+    reason: str,
+    now: int,
+    *,
+    by_policy: bool = False,
+    superseded: bool = False,
 ) -> Operation[Removed]:
-    """Remove every live variant of one media id. A pin keeps policy away, not a person."""
+    """Remove every live variant of one media id. A pin keeps policy away, not a person.
+
+    `superseded`: they are fetched anew, and their bytes stay until that is done.
+    """
     item = {"org_id": org_id, "connection_id": connection_id, "media_id": media_id}
     if by_policy:
         rows = yield Do(_UNPINNED_OF_ITEM, {**item, "now": now})
     else:
         rows = yield Do(_OF_ITEM, item)
-    return (yield from remove_rows(rows, reason, now))
+    return (yield from remove_rows(rows, reason, now, superseded=superseded))
 
 
 def remove_some(org_id: str, connection_id: str, reason: str, now: int) -> Operation[Removed]:
@@ -65,16 +76,20 @@ def remove_some(org_id: str, connection_id: str, reason: str, now: int) -> Opera
     return (yield from remove_rows(rows, reason, now))
 
 
-def remove_rows(rows: Rows, reason: str, now: int) -> Operation[Removed]:
-    """Remove those of `(id, status, size)` that nobody else has removed meanwhile."""
+def remove_rows(rows: Rows, reason: str, now: int, *, superseded: bool = False) -> Operation[Removed]:
+    """Remove those of rows that begin with an id that nobody else has removed meanwhile."""
     removed: list[str] = []
     freed = 0
-    for variant_id, status, size_bytes in rows:
-        try:
-            moved = yield from transitions.apply(variant_id, Event.REMOVED, at=now, reason=reason)
-        except LostRace:  # or a derived thumbnail that went along with its original
-            continue
-        removed += [variant_id, *(each.variant_id for each in moved.along)]
-        freed += size_bytes if status == Status.STORED.value else 0
-        freed += sum(each.freed_bytes for each in moved.along)
+    yield from row_locks.hold([row[0] for row in rows], with_derived=True)
+    for ids in chunks([row[0] for row in rows]):
+        for variant_id, status, size_bytes in (yield Do(_AS_THEY_ARE, padded(ids))):
+            try:
+                moved = yield from transitions.apply(
+                    variant_id, Event.REMOVED, at=now, reason=reason, superseded=superseded
+                )
+            except LostRace:  # or a derived thumbnail that went along with its original
+                continue
+            removed += [variant_id, *(each.variant_id for each in moved.along)]
+            freed += size_bytes if status == Status.STORED.value else 0
+            freed += sum(each.freed_bytes for each in moved.along)
     return Removed(tuple(removed), freed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, or_, select
 
 from mediavault.catalog import transitions
-from mediavault.catalog.limits import Fold, fit
+from mediavault.catalog.limits import Fold, fit, hold_room
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.removals import Removed
 from mediavault.catalog.tables import media, variants
@@ -22,8 +22,7 @@ class Restored:
     evicted: Removed
 
 
-#: Held until the end: the sweep that lets go of retained bytes passes over these, or was first and they are not here.
-_RESTORABLE = (
+_FOUND = (
     select(variants.c.id, variants.c.status, variants.c.size_bytes)
     .join_from(variants, media, media.c.id == variants.c.media_pk)
     .where(
@@ -35,8 +34,9 @@ _RESTORABLE = (
         or_(variants.c.status == Status.REMOVED.value, variants.c.status == Status.EDGE_ONLY.value),
     )
     .order_by(variants.c.id)
-    .with_for_update(key_share=True)
 )
+#: Held until the end: the sweep that lets go of retained bytes passes over these, or was first and they are not here.
+_RESTORABLE = _FOUND.with_for_update(key_share=True)
 
 
 def restore_item(
@@ -47,7 +47,11 @@ def restore_item(
     One that was seen again meanwhile is only known, so it is removed once more first: restoring starts from there.
     """
     item = {"org_id": org_id, "connection_id": connection_id, "media_id": media_id}
-    rows = yield Do(_RESTORABLE, {**item, "removed_after": removed_after})
+    asked = {**item, "removed_after": removed_after}
+    found = yield Do(_FOUND, asked)
+    ids, incoming = [row[0] for row in found], sum(row[2] for row in found)
+    yield from hold_room(org_id, connection_id, incoming, fold, now, ids)
+    rows = [row for row in (yield Do(_RESTORABLE, asked)) if row[0] in ids]
     if not rows:
         raise MediaNotFound
     size_bytes = sum(row[2] for row in rows)

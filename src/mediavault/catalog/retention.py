@@ -1,12 +1,14 @@
 """What policy removes with time: media stored too long ago, or not viewed for too long; and what disconnects left.
 
-Settings are read in the transaction that removes: a policy that was lifted removes nothing afterwards.
+Settings are read in the transaction that removes: a policy that was lifted, or is off with Vault+, removes nothing
+afterwards.
 """
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
+from mediavault.catalog import row_locks
 from mediavault.catalog.database import Catalog
-from mediavault.catalog.limits import Fold, find_settings
+from mediavault.catalog.limits import Fold, find_policy
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.pins import unpinned
 from mediavault.catalog.removals import Removed, remove_rows
@@ -20,9 +22,9 @@ _PAGE = 500
 
 
 def _overdue(*due: ColumnElement[bool]) -> Select[tuple[str, str, int]]:
-    """Stored variants past a time, without those that a pin protects; who works on one decides about it first."""
+    """Stored variants past a time, without those that a pin protects."""
     return (
-        select(variants.c.id, variants.c.status, variants.c.size_bytes)
+        select(variants.c.id)
         .join_from(variants, media, media.c.id == variants.c.media_pk)
         .where(
             variants.c.connection_id == bindparam("connection_id"),
@@ -32,7 +34,6 @@ def _overdue(*due: ColumnElement[bool]) -> Select[tuple[str, str, int]]:
             unpinned(),
         )
         .limit(_BATCH)
-        .with_for_update(skip_locked=True, key_share=True)
     )
 
 
@@ -48,6 +49,7 @@ _WITH_STORED = (
     .where(
         connections.c.id > bindparam("after"),
         connections.c.disconnected_at.is_(None),
+        connections.c.vault_plus_enabled.is_(True),
         usage.c.stored_count > 0,
     )
     .order_by(connections.c.id)
@@ -63,7 +65,7 @@ _LEFTOVERS = (
 
 
 async def with_policies(catalog: Catalog, fold: Fold) -> list[tuple[str, str]]:
-    """`(organisation, connection)` of those that have stored media and a policy that ends with time."""
+    """`(organisation, connection)` of those with Vault+ on, stored media and a policy that ends with time."""
     found: list[tuple[str, str]] = []
     after = ""
     while rows := await catalog.fetch_list(_WITH_STORED, {"after": after}):
@@ -87,7 +89,10 @@ async def leftovers(catalog: Catalog) -> list[tuple[str, str]]:
 
 def expire_some(org_id: str, connection_id: str, fold: Fold, now: int) -> Operation[Removed]:
     """Remove a batch of what is past the connection's retention, then of what nobody viewed; empty when nothing is."""
-    settings = yield from find_settings(org_id, connection_id, fold)
+    policy = yield from find_policy(org_id, connection_id, fold)
+    settings = policy.settings
+    if not policy.enabled:
+        return Removed((), 0)
     policies = (
         (settings.retention_days, _STORED_TOO_LONG, retention_reason),
         (settings.access_expiry_days, _NOT_VIEWED, access_expiry_reason),
@@ -95,7 +100,11 @@ def expire_some(org_id: str, connection_id: str, fold: Fold, now: int) -> Operat
     for days, statement, reason_of in policies:
         if days:
             past = {"org_id": org_id, "connection_id": connection_id, "before": now - days * DAY, "now": now}
-            rows = yield Do(statement, past)
+            found = yield Do(statement, past)
+            # Asked again when they are held: who was at work on one has decided about it first.
+            held = {row[0] for row in found}
+            yield from row_locks.hold(held, with_derived=True)
+            rows = [row for row in (yield Do(statement, past)) if row[0] in held] if held else ()
             if rows:
                 return (yield from remove_rows(rows, reason_of(days), now))
     return Removed((), 0)

@@ -102,11 +102,20 @@ class Moved:
 
 
 def apply(
-    variant_id: str, event: Event, *, at: int, fence: int | None = None, reason: str | None = None, **columns: Any
+    variant_id: str,
+    event: Event,
+    *,
+    at: int,
+    fence: int | None = None,
+    reason: str | None = None,
+    superseded: bool = False,
+    **columns: Any,
 ) -> Operation[Moved]:
     """Move a variant and all that hangs on it. `columns` are set with it. Raises LostRace.
 
-    A stored variant lets go of the bytes retained from before its removal; a damaged one of its bad bytes.
+    A stored variant lets go of the bytes retained from before its removal; a damaged one of its bad bytes. Rows are
+    locked in the order of `row_locks`: whoever moves several holds them first. `superseded`: it is removed to be
+    fetched anew, and its bytes stay until that is done.
     """
     if (event in BY_LEASEHOLDER) != (fence is not None):
         raise TypeError(f"{event} {'needs' if fence is None else 'takes no'} fence")
@@ -115,22 +124,25 @@ def apply(
         raise LostRace(f"{variant_id} is not there to be {event}")
     before = _Before(*rows[0])
     values = {f"set_{name}": value for name, value in columns.items()}
-    move = _move(event, frozenset(columns))
+    move = _move(event, frozenset(columns), superseded=superseded)
     because = None if reason is None else printable(reason)
     rows = yield Do(move, {"variant_id": variant_id, "at": at, "held_fence": fence, "because": because, **values})
     if not rows:
         raise LostRace(f"{variant_id} could not be {event}")
     moved = Moved(variant_id, before.org_id, before.connection_id, TRANSITIONS[event].target, rows[0][0])
     size_bytes = rows[0][1]
+    is_over = before.origin_key in WITHOUT_ORIGIN and event in _ENDS_OF_A_WISH
     yield from rollups.refresh(before.media_pk)
-    yield from _account(before, moved.status, size_bytes=size_bytes)
-    yield from _tell(before, event, moved.status, size_bytes=size_bytes, reason=reason, at=at)
     released = _released(before, event)
     if released is not None:
         yield from release(released)
+    if is_over:  # its removal changes the usage, and the counter comes after that
+        yield from usage.locked(before.connection_id)
+    yield from _account(before, moved.status, size_bytes=size_bytes)
+    yield from _tell(before, event, moved.status, size_bytes=size_bytes, reason=reason, at=at)
     if event is Event.REMOVED:
         return replace(moved, along=(yield from _remove_derived(variant_id, at=at, reason=reason)))
-    if before.origin_key in WITHOUT_ORIGIN and event in _ENDS_OF_A_WISH:
+    if is_over:
         yield from apply(variant_id, Event.REMOVED, at=at, reason=reason)
     return moved
 
@@ -189,7 +201,7 @@ def _tell(
 
 
 @cache
-def _move(event: Event, columns: frozenset[str]) -> Update:
+def _move(event: Event, columns: frozenset[str], *, superseded: bool) -> Update:
     transition = TRANSITIONS[event]
     sources = [literal(status.value) for status in sorted(transition.sources)]
     statement = update(variants).where(variants.c.id == bindparam("variant_id"), variants.c.status.in_(sources))
@@ -201,6 +213,9 @@ def _move(event: Event, columns: frozenset[str]) -> Update:
     if event not in _SAME_WISH:
         statement = statement.values(decided_by=bindparam("because"))
     statement = statement.values({name: bindparam(f"set_{name}") for name in sorted(columns)})
+    if event is Event.REMOVED:
+        since = func.coalesce(variants.c.stored_at, variants.c.retained_stored_at) if superseded else null()
+        statement = statement.values(retained_stored_at=since)
     return statement.values(_blob(event)).returning(variants.c.fence, variants.c.size_bytes)
 
 
@@ -227,6 +242,7 @@ def _blob(event: Event) -> dict[str, Any]:
         return {
             "blob_id": variants.c.retained_blob_id,
             "retained_blob_id": null(),
+            "retained_stored_at": null(),
             "removed_at": null(),
             "stored_at": bindparam("at"),
             "kept_out": null(),
@@ -234,5 +250,5 @@ def _blob(event: Event) -> dict[str, Any]:
     if event is Event.DAMAGED:
         return {"blob_id": null(), "stored_at": null()}
     if event is Event.STORED:
-        return {"retained_blob_id": null(), "removed_at": null()}
+        return {"retained_blob_id": null(), "retained_stored_at": null(), "removed_at": null()}
     return {}

@@ -62,6 +62,12 @@ def change(
         yield Do(_CHANGE, {"of_connection": connection_id, **values})
 
 
+def seen(connection_id: str) -> Operation[Usage]:
+    """What a connection has as the running transaction sees it; it may be otherwise a moment later."""
+    rows = yield Do(_FOUND, {"connection_id": connection_id})
+    return Usage(*rows[0]) if rows else Usage(0, 0, 0, 0)
+
+
 def locked(connection_id: str) -> Operation[Usage]:
     """What a connection has; nobody else changes it before this transaction ends."""
     rows = yield Do(_LOCKED, {"connection_id": connection_id})

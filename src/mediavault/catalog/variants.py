@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, case, func, select, update
 
-from mediavault.catalog import transitions
+from mediavault.catalog import row_locks, transitions
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.operations import Do, DoMany, Operation
 from mediavault.catalog.padding import chunks, is_among, padded
@@ -48,6 +48,7 @@ class Variant(NamedTuple):
     settings_overrides: str | None
     organisation_settings: str
     derived_from: str | None  #: the variant whose bytes the ones it has were made of
+    retained_stored_at: int | None  #: of the bytes it has, where they stay until newer ones are stored
 
     @property
     def is_derived(self) -> bool:
@@ -61,9 +62,9 @@ class Variant(NamedTuple):
 
     @property
     def has_older_bytes(self) -> bool:
-        """Whether it is fetched anew, or could not be, while the bytes from before its removal are still there."""
-        anew = self.status in {Status.PENDING, Status.STORING} or self.given_up
-        return anew and self.blob_id is not None
+        """Whether it is fetched anew, or is to be, while the bytes from before its removal are still there."""
+        anew = self.status in {Status.PENDING, Status.STORING} or self.given_up or self.retained_stored_at is not None
+        return anew and self.status not in {Status.STORED, Status.REMOVED} and self.blob_id is not None
 
     @property
     def given_up(self) -> bool:
@@ -94,6 +95,7 @@ _VARIANTS = (
         connections.c.settings_overrides,
         organisations.c.settings,
         variants.c.derived_from,
+        variants.c.retained_stored_at,
     )
     .join_from(variants, media, media.c.id == variants.c.media_pk)
     .join(connections, connections.c.id == variants.c.connection_id)
@@ -157,6 +159,8 @@ def queue(variant_ids: Sequence[str], reason: str, now: int) -> Operation[int]:
     What the limit evicted is let in again: whoever queues by policy leaves those out (`Variant.kept_out`).
     """
     queued = 0
+    if len(variant_ids) > 1:
+        yield from row_locks.hold(variant_ids)
     for variant_id in variant_ids:
         try:
             yield from transitions.apply(

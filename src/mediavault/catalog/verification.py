@@ -261,9 +261,9 @@ CHECKS: Sequence[Check] = (
         "see that a storer runs (`mediavault serve`); its sweep lets go of them",
         select(
             f"{_VARIANT}, v.removed_at, ''",
-            # What is fetched anew keeps its old bytes for as long as that takes.
+            # What is fetched anew keeps its old bytes for as long as that takes, also where it failed.
             "FROM variants v WHERE v.retained_blob_id IS NOT NULL AND v.removed_at < :undo_before "
-            "AND v.status NOT IN ('pending', 'storing')",
+            "AND v.status NOT IN ('pending', 'storing') AND (v.status = 'removed' OR v.retained_stored_at IS NULL)",
         ),
         served_only=True,
         times=("undo_before",),

@@ -146,7 +146,7 @@ ALL: Sequence[Check] = (*CHECKS, *MOVES, *(_foreign(*each) for each in _REFERENC
 
 #: Connections, with what their policy is folded from.
 CONNECTIONS = text(
-    "SELECT c.org_id, c.id, o.settings, c.settings_overrides, c.disconnected_at "
+    "SELECT c.org_id, c.id, o.settings, c.settings_overrides, c.vault_plus_enabled, c.disconnected_at "
     "FROM connections c JOIN organisations o ON o.id = c.org_id WHERE c.id > :after ORDER BY c.id LIMIT 500"
 )
 ITEMS = text(

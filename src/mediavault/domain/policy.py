@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.media import MediaType, Source, quality_of_label
-from mediavault.domain.settings import VaultSettings
+from mediavault.domain.settings import PurgeStrategy, VaultSettings
 from mediavault.domain.times import DAY
 
 
@@ -48,7 +48,12 @@ class Policy:
     """What holds for a connection."""
 
     settings: VaultSettings
-    enabled: bool  #: whether Vault+ is on
+    enabled: bool  #: whether Vault+ is on; while it is off, policy removes nothing: not for its time, not for room
+
+    @property
+    def evicts_by(self) -> PurgeStrategy:
+        """How room is made for what is to be stored."""
+        return self.settings.storage_limit_purge_strategy if self.enabled else "block_new"
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,10 @@ def access_expiry_reason(days: int) -> str:
 
 
 def ending(settings: VaultSettings, stored_at: int, last_accessed_at: int) -> Ending | None:
-    """When policy removes a stored variant; None while no setting says so. A fresh copy counts as viewed."""
+    """When a stored variant's time is over; None while no setting says so. A fresh copy counts as viewed.
+
+    Policy removes it then if Vault+ is on, and when it is turned on again if not.
+    """
     ends = []
     if settings.retention_days:
         reason = retention_reason(settings.retention_days)
@@ -168,7 +176,8 @@ def ending(settings: VaultSettings, stored_at: int, last_accessed_at: int) -> En
 def effect(before: Policy, after: Policy, standing: Standing, now: int) -> Effect | None:
     """What a policy does to a variant that the one before it left alone; None when nothing.
 
-    Turning Vault+ off leaves what is there and stops what is under way by policy; it removes nothing.
+    Turning Vault+ off leaves what is there and stops what is under way by policy; it removes nothing, and nothing is
+    removed by policy until it is on again. What is over by then goes at once.
     """
     if standing.status is Status.STORED:
         return None if standing.pinned or not after.enabled else _removal(after.settings, standing, now)

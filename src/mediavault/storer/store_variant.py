@@ -19,7 +19,7 @@ from mediavault.catalog.variants import Variant
 from mediavault.domain.cool_down import cool_down_ms
 from mediavault.domain.imported import NO_ORIGIN
 from mediavault.domain.lifecycle import Event, Status
-from mediavault.domain.policy import Effect
+from mediavault.domain.policy import Effect, Policy
 from mediavault.domain.times import HOUR, MINUTE, SECOND, Now
 from mediavault.edge.cache import EdgeCache
 from mediavault.errors import (
@@ -151,12 +151,13 @@ class StoreVariant:
     async def _check_limit(self, variant: Variant) -> None:
         """Do not ask the origin for what would be refused whatever its size. Raises LimitReached."""
         settings = effective_settings(variant.organisation_settings, variant.settings_overrides)
+        policy = Policy(settings, bool(variant.vault_plus_enabled))
         limit = settings.storage_limit_bytes
-        if limit == 0 or settings.storage_limit_purge_strategy != "block_new":
+        if limit == 0 or policy.evicts_by != "block_new":
             return
         used = await usage.find(self._catalog, variant.connection_id)
         if used.stored_bytes + used.reserved_bytes >= limit:
-            raise LimitReached(f"the storage limit of {limit} bytes is reached and its strategy is block_new")
+            raise limits.limit_reached(policy)
 
     async def _from_edge(self, claim: Claim, variant: Variant) -> StoredBytes | None:
         """The edge cache's copy. None where it has none, loses it meanwhile, or had other bytes than it believed.

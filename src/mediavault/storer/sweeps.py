@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mediavault.blobs.store import BlobKey, BlobStore, blob_key
-from mediavault.catalog import blob_moves, blob_rows, leases, removals, retention
+from mediavault.catalog import blob_moves, blob_rows, leases, removals, retention, superseded
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.removals import Removed
 from mediavault.domain.times import DAY, Now
@@ -63,6 +64,7 @@ class Sweeps:
         await self._catalog.run(blob_rows.doom_dead_intents)
         await self._resume_policy()
         await self._expire()
+        await self._let_superseded_go()
         await self._remove_leftovers()
         while await self._catalog.run(blob_rows.release_retained, self._now() - self._config.undo_window_ms):
             continue
@@ -83,6 +85,16 @@ class Sweeps:
                     continue
             except LostRace:  # the connection went meanwhile
                 continue
+
+    async def _let_superseded_go(self) -> None:
+        """Of what waits for newer bytes, the old ones whose time policy has ended."""
+        for org_id, connection_id in await superseded.with_superseded(self._catalog):
+            after = ""
+            with suppress(LostRace):  # the connection went meanwhile
+                while after := await self._catalog.run(
+                    superseded.let_go, org_id, connection_id, after, effective_settings, self._now()
+                ):
+                    continue
 
     async def _remove_leftovers(self) -> None:
         """Remove what a crash between a disconnect and its purge left."""

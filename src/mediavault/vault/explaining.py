@@ -9,9 +9,9 @@ from mediavault.catalog.database import Catalog
 from mediavault.catalog.explanations import ExplainedRow, explained
 from mediavault.domain.lifecycle import Status
 from mediavault.domain.media import MediaType, Source, check_media_id
-from mediavault.domain.policy import Facts, decide, ending
+from mediavault.domain.policy import Ending, Facts, decide, ending
 from mediavault.domain.settings import VaultSettings
-from mediavault.domain.times import Now
+from mediavault.domain.times import Now, iso8601
 from mediavault.errors import MediaNotFound
 from mediavault.thumbnails.making import ThumbnailMaker
 from mediavault.vault.configuring import effective_settings
@@ -119,6 +119,7 @@ class Explaining:
         facts = Facts(MediaType(row.media_type), row.label, sources, row.access_count)
         decision = decide(settings, facts, vault_plus_enabled=enabled)
         end = ending(settings, row.stored_at, row.last_accessed_at) if row.stored_at is not None else None
+        removal = end if enabled else None
         undo_until = self._undo_until(row, now)
         waits = row.status == Status.PENDING
         return Explained(
@@ -126,16 +127,14 @@ class Explaining:
             since=row.changed_at,
             reason=row.decided_by,
             policy=PolicyView(decision.keep, decision.code.value, decision.rule),
-            next=_next(
-                row, now, pin=pin, removal_at=end.at if end else None, undo_until=undo_until, wanted=decision.keep
-            ),
+            next=_next(row, now, pin=pin, end=end, enabled=enabled, undo_until=undo_until, wanted=decision.keep),
             attempts=row.attempts,
             last_error=row.last_error,
             next_attempt_at=row.run_at if waits else None,
             cool_down_until=row.not_before if row.not_before > now else None,
             lease_expires_at=row.lease_expires_at,
-            policy_removal_at=end.at if end else None,
-            policy_removal_rule=end.code.value if end else None,
+            policy_removal_at=removal.at if removal else None,
+            policy_removal_rule=removal.code.value if removal else None,
             undo_until=undo_until,
             kept_out=row.kept_out,
             origin_expires_at=row.origin_expires_at,
@@ -157,11 +156,18 @@ def _pin(row: ExplainedRow, now: int) -> Pin | None:
 
 
 def _next(
-    row: ExplainedRow, now: int, *, pin: Pin | None, removal_at: int | None, undo_until: int | None, wanted: bool
+    row: ExplainedRow,
+    now: int,
+    *,
+    pin: Pin | None,
+    end: Ending | None,
+    enabled: bool,
+    undo_until: int | None,
+    wanted: bool,
 ) -> Next:
     match Status(row.status):
         case Status.STORED:
-            return _next_of_stored(pin, removal_at)
+            return _next_of_stored(pin, end, enabled=enabled)
         case Status.STORING:
             return Next("being_stored", "A storer is at it; a dead one's lease ends then.", row.lease_expires_at)
         case Status.PENDING if row.run_at > now:
@@ -176,24 +182,30 @@ def _next(
             return _next_of_edge_only(row, wanted=wanted)
 
 
-def _next_of_stored(pin: Pin | None, removal_at: int | None) -> Next:
-    if removal_at is None:
+def _next_of_stored(pin: Pin | None, end: Ending | None, *, enabled: bool) -> Next:
+    if end is None:
         return Next("kept", "It is kept; no rule ends its time.", None)
+    if not enabled:
+        text = f"Its time ends {iso8601(end.at)}, but policy removes nothing while Vault+ is off."
+        return Next("kept_while_off", text, None)
     if pin is None:
-        return Next("removed_by_policy", "Policy removes it then.", removal_at)
+        return Next("removed_by_policy", "Policy removes it then.", end.at)
     if pin.until is None:
         return Next("kept_by_pin", "Its time ends, but its pin keeps it.", None)
-    return Next("removed_by_policy", "Policy removes it when its pin has ended too.", max(removal_at, pin.until))
+    return Next("removed_by_policy", "Policy removes it when its pin has ended too.", max(end.at, pin.until))
 
 
 def _next_of_edge_only(row: ExplainedRow, *, wanted: bool) -> Next:
+    older = "" if row.retained_stored_at is None else " Its older bytes are kept and served until the new are stored."
     if row.attempts > 0:
         text = "Storing it failed for good; it is tried again when upstream shows a new URL, or when somebody asks."
-        return Next("given_up", text, None)
+        return Next("given_up", text + older, None)
     if row.kept_out is not None:
         return Next("kept_out", "The storage limit keeps it out; a higher limit lets it in.", None)
     if wanted:
         return Next("stored_at_next_view", "Policy wants it; it is queued at its next view.", None)
+    if older:
+        return Next("kept_until_replaced", "Upstream changed it, and its new bytes are not stored yet." + older, None)
     return Next(
         "not_stored",
         "It is served from its origin while that URL lives; policy does not store it.",

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from mediavault.catalog import observations
 from mediavault.catalog.connections import ConnectionRow
 from mediavault.catalog.database import Catalog
-from mediavault.catalog.observations import VariantIds
+from mediavault.catalog.known_media import VariantIds
 from mediavault.catalog.seen import SeenMedia, SeenVariant
 from mediavault.domain import media_type, origin_expiry
 from mediavault.domain.media import MediaType

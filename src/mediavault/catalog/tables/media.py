@@ -112,6 +112,8 @@ variants = Table(
     Column("decided_by", Text),
     # The variant whose bytes these were made of (`catalog/derivations.py`); one without an origin has an empty key.
     Column("derived_from", ByteText),
+    # Since when the retained bytes were stored, where they stay until newer ones are (`catalog/superseded.py`).
+    Column("retained_stored_at", BigInteger),
     UniqueConstraint("media_pk", "label"),
     one_of("status", Status),
     CheckConstraint("(status = 'storing') = (lease_holder IS NOT NULL)", name="lease"),
@@ -136,6 +138,7 @@ partial_index(
     variants.c.content_type,
     variants.c.media_pk,
 )
+partial_index("ix_variants_superseded", "retained_stored_at IS NOT NULL", variants.c.connection_id, variants.c.id)
 partial_index("ix_variants_derived", "derived_from IS NOT NULL", variants.c.derived_from)
 partial_index("ix_variants_storing", "status = 'storing'", variants.c.connection_id, variants.c.lease_expires_at)
 partial_index("ix_variants_retained", "retained_blob_id IS NOT NULL", variants.c.removed_at)

@@ -20,8 +20,8 @@ async def past_policy(catalog: Catalog, now: int) -> list[Finding]:
     after = ""
     while rows := await catalog.fetch_list(questions.CONNECTIONS, {"after": after}):
         after = rows[-1][1]
-        for _, connection_id, organisation, overrides, *_, disconnected_at in rows:
-            if disconnected_at is not None:
+        for _, connection_id, organisation, overrides, enabled, disconnected_at in rows:
+            if disconnected_at is not None or not enabled:  # while Vault+ is off, policy removes nothing
                 continue
             settings = effective_settings(organisation, overrides)
             for days, statement, code in (
