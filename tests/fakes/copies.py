@@ -5,6 +5,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import xxhash
+
 from mediavault.edge.cache import EdgeCache
 from mediavault.edge.copies import EdgeCopy
 
@@ -18,6 +20,7 @@ def describe_copy(variant_id: str, body: bytes, *, version: str = "v1", fetched_
         version=version,
         size_bytes=len(body),
         sha256=hashlib.sha256(body).hexdigest(),
+        checksum=xxhash.xxh3_128(body).hexdigest(),
         content_type="image/jpeg",
         fetched_at=fetched_at,
         fresh_until=1_000_000,

@@ -275,7 +275,7 @@ async def test_questions_count_with_their_bytes_and_files_are_held_in_bounded_nu
 def test_a_small_file_that_is_not_whole_is_an_error_and_not_a_body(tmp_path):
     path = tmp_path / "short"
     path.write_bytes(bytes(9))
-    file = OpenCopy(os.open(path, os.O_RDONLY), 10, lambda: None)
+    file = OpenCopy(os.open(path, os.O_RDONLY), 10, "", lambda: None)
     whole = Representation('"x"', 10, "image/jpeg")
     with pytest.raises(BlobCorrupt):
         media_response(FileSource(file, whole), decide("GET", (), whole), seconds_left=9, request=Request("req"))

@@ -15,7 +15,7 @@ from mediavault.vault.fills.media_start import verified_content_type
 from mediavault.vault.fills.stream import NEAR_BYTES, WINDOW_BYTES, Stream
 
 HEAD = FillHead(6, "image/jpeg", None)
-FILLED = Filled(6, "00", "image/jpeg", "v1")
+FILLED = Filled(6, "00", "11", "image/jpeg", "v1")
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ each version, enters by a rename, and is checked for its size whenever it is ope
 thread; the lock is never held across a system call, so that `find` on the event loop waits for no disk.
 """
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,10 +16,11 @@ import msgspec
 
 from mediavault.domain.times import Now
 from mediavault.edge.config import EdgeConfig
-from mediavault.edge.copies import EdgeCopy, OpenCopy, copy_path, open_whole, remove_copy, scan_used, write_uses
+from mediavault.edge.copies import EdgeCopy, OpenCopy, copy_path, remove_copy, scan_used, write_uses
+from mediavault.edge.digests import open_copy
 from mediavault.edge.journal import Journal
 from mediavault.edge.lru import SegmentedLru
-from mediavault.edge.space import Space
+from mediavault.edge.space import Space, free_bytes_of
 from mediavault.edge.staging import Staging, edge_error
 from mediavault.edge.statistics import Counts, EdgeStatistics, present
 from mediavault.errors import ConfigError
@@ -53,15 +54,15 @@ class EdgeCache:
 
         One process at a time may have the folder. `free_bytes` says how much its disk still takes.
         """
-        cache = cls(folder, config, now, free_bytes or (lambda: shutil.disk_usage(folder).free))
+        cache = cls(folder, config, now, free_bytes or partial(free_bytes_of, str(folder)))
         try:
             cache._take_up()
         except OSError as error:
             raise ConfigError(f"the edge cache's folder {folder} cannot be used: {error.strerror or error}") from error
         return cache
 
-    def stage(self, expected_bytes: int | None = None) -> Staging:
-        """Start a fill of so many bytes; None where the origin does not say.
+    def stage(self, expected_bytes: int | None = None, *, with_sha256: bool = True) -> Staging:
+        """Start a fill of so many bytes; None where the origin does not say. `with_sha256`: hashed as it comes.
 
         Raises DiskFull where they would leave less than the floor even after copies as large were evicted, or where
         running fills and copies that are being read take the capacity.
@@ -75,7 +76,8 @@ class EdgeCache:
         except OSError as error:
             raise edge_error(error) from error
         try:
-            return Staging(path, share, promised_bytes=promised, growth_bytes=self._config.growth_bytes)
+            growth = self._config.growth_bytes
+            return Staging(path, share, promised_bytes=promised, growth_bytes=growth, with_sha256=with_sha256)
         except OSError as error:
             share.give_back(promised)
             share.end()
@@ -88,7 +90,7 @@ class EdgeCache:
         ValueError where `copy` does not describe the bytes, DiskFull, BlobUnavailable.
         """
         path = copy_path(self._copies, copy)
-        if (copy.size_bytes, copy.sha256) != (staging.written, staging.digest()):
+        if (copy.size_bytes, copy.sha256, copy.checksum) != (staging.written, staging.digest(), staging.checksum()):
             raise ValueError(f"{copy.size_bytes} bytes announced, {staging.written} staged, or another digest")
         if copy.size_bytes > self._config.capacity_bytes:
             self._counts.too_large += 1
@@ -144,17 +146,20 @@ class EdgeCache:
         """
         closed = self._held(copy)
         try:
-            fd = open_whole(self.path(copy), copy.size_bytes)
+            opened = open_copy(self.path(copy), copy)
         except OSError as error:
             closed()
             raise edge_error(error) from error
-        if fd is None:
+        if opened is None:
             closed()
             self._drop(copy.variant_id, copy.version)
             return None
+        fd, sha256 = opened
         with self._lock:
             self._counts.hits += 1
-        return OpenCopy(fd, copy.size_bytes, closed)
+            if copy.sha256 is None:
+                self._lru.replace(copy, msgspec.structs.replace(copy, sha256=sha256))
+        return OpenCopy(fd, copy.size_bytes, sha256, closed)
 
     @contextmanager
     def reading(self, copy: EdgeCopy) -> Iterator[Path]:

@@ -33,13 +33,14 @@ class EdgeCopy(msgspec.Struct, frozen=True):
     variant_id: str
     version: str  #: names these bytes for good; their strong ETag
     size_bytes: int
-    sha256: str  #: hex
+    sha256: str | None  #: hex; None where it was not asked for yet
     content_type: str
     fetched_at: int  #: ms
     fresh_until: int  #: ms; from then on it wants revalidation
     origin_etag: str | None
     origin_last_modified: str | None
     origin_identity: str  #: what the origin calls the bytes, whatever URL it signs for them
+    checksum: str | None = None  #: XXH3 of 128 bits, hex; copies of older versions have only their SHA-256
 
 
 class Used(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +57,7 @@ class OpenCopy:
 
     fd: int
     size_bytes: int
+    sha256: str  #: hex
     _closed: Callable[[], None]
 
     def close(self) -> None:

@@ -1,13 +1,13 @@
 """A file that one fill is growing while viewers read it, at its end and, for those who seek, beyond it."""
 
 import errno
-import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mediavault.edge.digests import Digests
 from mediavault.edge.space import Share
 from mediavault.errors import BlobUnavailable, DiskFull, VaultError
 
@@ -32,7 +32,9 @@ class Staging:
     The file is sparse where nothing was written; whoever writes knows which bytes are there.
     """
 
-    def __init__(self, path: Path, share: Share, *, promised_bytes: int, growth_bytes: int) -> None:
+    def __init__(
+        self, path: Path, share: Share, *, promised_bytes: int, growth_bytes: int, with_sha256: bool = True
+    ) -> None:
         """Create the file. `promised_bytes` are set aside for it; beyond them it asks for `growth_bytes` at a time."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._path = path
@@ -40,7 +42,7 @@ class Staging:
         self._promised_bytes = promised_bytes
         self._growth_bytes = growth_bytes
         self._written = 0
-        self._sha256 = hashlib.sha256()
+        self._digests = Digests(with_sha256=with_sha256)
         self._growing = True
         self._lock = threading.Lock()  # close must not take the descriptor away from an append in another thread
 
@@ -59,9 +61,13 @@ class Staging:
         """How many bytes there are from the first one on, hashed."""
         return self._written
 
-    def digest(self) -> str:
-        """SHA-256 of the first `written` bytes, hex."""
-        return self._sha256.hexdigest()
+    def digest(self) -> str | None:
+        """SHA-256 of the first `written` bytes, hex; None where nobody wanted it when the fill began."""
+        return self._digests.sha256
+
+    def checksum(self) -> str:
+        """Their XXH3, hex."""
+        return self._digests.checksum
 
     def append(self, data: bytes | memoryview | Sequence[bytes | memoryview]) -> None:
         """Write all of `data` at the end. Blocks: call it in a thread.
@@ -151,7 +157,7 @@ class Staging:
             if taken == 0:
                 raise OSError(errno.EIO, "the disk takes no more bytes and gives no reason")
             if offset == self._written:
-                self._sha256.update(rest[:taken])
+                self._digests.update(rest[:taken])
                 self._written += taken
             self._promised_bytes -= taken
             self.share.release(taken)
@@ -162,7 +168,7 @@ class Staging:
             held = os.pread(self._fd, min(_READ_BYTES, stop - self._written), self._written)
             if not held:
                 raise OSError(errno.EIO, "the staging file ends before what was written to it")
-            self._sha256.update(held)
+            self._digests.update(held)
             self._written += len(held)
 
     def _ask_for(self, size_bytes: int) -> None:

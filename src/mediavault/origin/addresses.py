@@ -9,6 +9,7 @@ globally reachable by the registry, and still denied: they name infrastructure t
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from mediavault.errors import AddressDenied, ConfigError
@@ -147,19 +148,27 @@ def _embedded(address: IPv6Address) -> Iterator[tuple[str, IPv4Address]]:
         yield "ISATAP form", low
 
 
-def check_url(url: str) -> None:
-    """Raise AddressDenied unless this is an http or https URL with a plain host; nothing is said of its address.
+def check_url(url: str) -> str:
+    """The host and port that the URL names, as it names them, in lower case. Nothing is said of its address.
 
-    A host that two readers could take for two is refused before anybody is asked what it stands for.
+    Raises AddressDenied unless this is an http or https URL with a plain host: one that two readers could take for two
+    is refused before anybody is asked what it stands for.
     """
     found = _LEADS_TO.match(url)
     if found is None:
         raise AddressDenied("only http and https URLs with a plain host, and without credentials, may be dialled")
-    ipv6, host = found["ipv6"], found["host"]
-    if not (_is_ipv6(ipv6) if ipv6 is not None else _is_ipv4(host) or _is_name(host.lower().removesuffix("."))):
+    if not _is_plain(found["ipv6"], found["host"]):
         raise AddressDenied("the host of the URL is neither a DNS name nor an IP address in its plain form")
     if int(found["port"] or 1) > _LARGEST_PORT:
         raise AddressDenied("the URL names no port from 1 to 65535")
+    return found[0].partition("://")[2].lower()
+
+
+@lru_cache(1024)
+def _is_plain(ipv6: str | None, host: str | None) -> bool:
+    if ipv6 is not None:
+        return _is_ipv6(ipv6)
+    return host is not None and (_is_ipv4(host) or _is_name(host.lower().removesuffix(".")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,9 +264,11 @@ class MediaHost:
         return StoredBlob(self.blobs, key, variant.size_bytes, representation)
 
     def _edge_copy(self, copy: EdgeCopy) -> Source | None:
-        representation = representation_of(copy.version, copy.size_bytes, copy.content_type, copy.sha256)
         opened = self.edge.open_file(copy)
-        return None if opened is None else FileSource(opened, representation)
+        if opened is None:
+            return None
+        representation = representation_of(copy.version, copy.size_bytes, copy.content_type, opened.sha256)
+        return FileSource(opened, representation)
 
     async def _fill(self, variant: Variant, first: Slice | None) -> Source:
         fill = self.filling.fill(variant, first)

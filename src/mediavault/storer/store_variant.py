@@ -22,10 +22,12 @@ from mediavault.domain.lifecycle import Event, Status
 from mediavault.domain.policy import Effect, Policy
 from mediavault.domain.times import HOUR, MINUTE, SECOND, Now
 from mediavault.edge.cache import EdgeCache
+from mediavault.edge.digests import sha256_of_file
 from mediavault.errors import (
     AddressDenied,
     BlobCorrupt,
     BlobError,
+    BlobUnavailable,
     CatalogError,
     DiskFull,
     LimitReached,
@@ -171,7 +173,7 @@ class StoreVariant:
         if variant.removed_at is not None and copy.fetched_at <= variant.removed_at:
             self._edge.drop(claim.variant_id)
             return None
-        filled = Filled(copy.size_bytes, copy.sha256, copy.content_type, copy.version)
+        filled = Filled(copy.size_bytes, copy.sha256, copy.checksum, copy.content_type, copy.version)
         try:
             with self._edge.reading(copy) as path:
                 stored = await self._adopt(claim, path, filled)
@@ -209,6 +211,7 @@ class StoreVariant:
     async def _adopt(self, claim: Claim, path: Path, filled: Filled) -> StoredBytes:
         if not self.has_room():
             raise DiskFull("the blob store has less free space than the floor; free some, or lower the floor")
+        sha256 = filled.sha256 or await self._sha256_of(path, filled)
         evicted = await self._catalog.run(limits.reserve, claim, filled.size_bytes, effective_settings, self._now())
         for variant_id in evicted.variant_ids:
             self._edge.drop(variant_id)
@@ -217,7 +220,14 @@ class StoreVariant:
         except VaultError:
             self._edge.drop(claim.variant_id)  # a failed fsync may have lost pages of the copy too: they share an inode
             raise
-        return StoredBytes(filled.size_bytes, filled.sha256, filled.content_type, filled.version)
+        return StoredBytes(filled.size_bytes, sha256, filled.content_type, filled.version)
+
+    async def _sha256_of(self, path: Path, filled: Filled) -> str:
+        """Of what was not hashed when it came. Raises BlobCorrupt where these are other bytes than came then."""
+        try:
+            return await asyncio.to_thread(sha256_of_file, path, filled.size_bytes, filled.checksum)
+        except OSError as error:
+            raise BlobUnavailable(f"the edge copy of a store cannot be opened: {error.strerror}") from error
 
     async def _failed(self, claim: Claim, variant: Variant | None, error: VaultError) -> None:
         """Release for another try, or give up. A lost race means that somebody else has settled it."""

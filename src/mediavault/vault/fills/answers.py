@@ -153,7 +153,9 @@ class FillAnswers:
             self._fill.want_whole()
         expected = head.stop if self._fill.whole or head.stop is None else min(head.stop, WINDOW_BYTES)
         if self.staging is None:
-            self.staging = self._edge.stage(expected)
+            # A small object is hashed when it is asked for once more, or stored: most of them never are.
+            is_small = head.size_bytes is not None and head.size_bytes <= self._config.small_object_bytes
+            self.staging = self._edge.stage(expected, with_sha256=self._fill.awaited or not is_small)
             self._fill.opened(self.staging)
         self.size_bytes, self._pin, stream.stop = head.size_bytes, head.pin, head.stop
         if is_part_asked and not head.is_part:

@@ -32,7 +32,8 @@ class Filled:
     """A whole object, verified."""
 
     size_bytes: int
-    sha256: str  #: hex
+    sha256: str | None  #: hex; None where nobody wanted it when the fill began
+    checksum: str | None  #: of the bytes as they came (`edge/digests`), hex
     content_type: str
     version: str
 

@@ -178,6 +178,7 @@ class Filling:
             version=fill.version,
             size_bytes=filled.size_bytes,
             sha256=filled.sha256,
+            checksum=filled.checksum,
             content_type=filled.content_type,
             fetched_at=fill.began_at,  # what was removed meanwhile must not look younger than its removal
             fresh_until=now + self._config.fresh_ms,

@@ -53,7 +53,8 @@ class Leading:
             raise OriginUnavailable("the fill has no file")
         if staging.written < self._answers.size_bytes:
             await asyncio.to_thread(staging.absorb, self._answers.size_bytes)
-        return staging, Filled(staging.written, staging.digest(), head.content_type, self._fill.version)
+        digests = staging.digest(), staging.checksum()
+        return staging, Filled(staging.written, *digests, head.content_type, self._fill.version)
 
     def _abandon(self) -> None:
         """Nobody may join between this decision and the end of the file."""
@@ -74,21 +75,16 @@ class Leading:
         idle = not fill.whole and fill.readers == 0
         if idle and fill.dismissed:
             return False
-        changed = asyncio.ensure_future(fill.changed.wait())
         try:
-            await asyncio.wait(
-                {changed, *self._tasks},
-                timeout=self._config.grace_seconds if idle else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            changed.cancel()
-        ended = [task for task in self._tasks if task.done()]
-        waited_in_vain = idle and not (ended or fill.changed.is_set())
+            async with asyncio.timeout(self._config.grace_seconds if idle else None):
+                await fill.changed.wait()
+        except TimeoutError:
+            if not fill.changed.is_set():  # else somebody came in the same moment
+                return False
         fill.changed.clear()
-        for task in ended:
+        for task in [task for task in self._tasks if task.done()]:
             self._ended(task)
-        return not waited_in_vain
+        return True
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         """Take note of an answer's end. Raises what it failed with, unless the others will do without it."""
@@ -132,4 +128,9 @@ class Leading:
 
     def _start(self, stream: Stream) -> None:
         self._fill.streams.append(stream)
-        self._tasks[asyncio.create_task(self._answers.run(stream))] = stream
+        task = asyncio.create_task(self._answers.run(stream))
+        self._tasks[task] = stream
+        task.add_done_callback(self._look_again)
+
+    def _look_again(self, task: "asyncio.Task[None]") -> None:  # noqa: ARG002 - asyncio's argument
+        self._fill.changed.set()

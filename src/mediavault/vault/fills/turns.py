@@ -12,7 +12,6 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from mediavault.errors import ConfigError, OriginBusy
 from mediavault.origin.addresses import check_url
@@ -122,8 +121,12 @@ class _Host:
         return self.viewers.has(connection_id) or self.background.has(connection_id)
 
     @property
+    def waiting(self) -> int:
+        return self.viewers.length + self.background.length
+
+    @property
     def idle(self) -> bool:
-        return self.running == self.viewers.length == self.background.length == 0
+        return self.running == self.waiting == 0
 
 
 class _Connection:
@@ -163,7 +166,7 @@ class Turns:
 
     def waiting(self, url: str) -> tuple[int, int]:
         """How many wait for the URL's host: viewers, and background work."""
-        host = self._hosts.get(_host_name(url))
+        host = self._hosts.get(check_url(url))
         return (0, 0) if host is None else (host.viewers.length, host.background.length)
 
     def promote(self, ticket: _Ticket) -> None:
@@ -187,7 +190,7 @@ class Turns:
 
     def _ticket(self, url: str, connection_id: str, urgency: Urgency) -> _Ticket:
         self._forget_idle_ones()
-        name = _host_name(url)
+        name = check_url(url)
         host = self._hosts.get(name)
         if host is None:
             host = self._hosts[name] = _Host(self._config)
@@ -216,6 +219,8 @@ class Turns:
         ticket.host.running -= 1
         ticket.host.in_background -= not ticket.urgent
         self._pump(ticket.host)
+        if ticket.connection.users == ticket.connection.running:
+            return
         for host in list(self._hosts.values()):  # the connection has a seat again, wherever it wants it
             if host is not ticket.host and host.has(ticket.connection.id):
                 self._pump(host)
@@ -225,9 +230,9 @@ class Turns:
         if host.timer is not None:
             host.timer.cancel()
             host.timer = None
-        while (ticket := self._next(host)) is not None:
+        while host.waiting and (ticket := self._next(host)) is not None:
             self._seat(ticket)
-        wait = self._wait_of(host)
+        wait = self._wait_of(host) if host.waiting else 0
         if wait > 0:
             host.timer = asyncio.get_running_loop().call_later(wait, self._pump, host)
 
@@ -276,12 +281,6 @@ class Turns:
             self._hosts = {name: host for name, host in self._hosts.items() if not host.idle}
         if len(self._connections) > self._MOST_REMEMBERED:
             self._connections = {key: each for key, each in self._connections.items() if each.users}
-
-
-def _host_name(url: str) -> str:
-    """What shares the seats: the name and port of the URL. Raises AddressDenied for one that is never dialled."""
-    check_url(url)
-    return urlsplit(url).netloc.lower()
 
 
 def _time() -> float:
