@@ -25,6 +25,8 @@ WRITING = (
     "openat",
     "write",
     "pwrite64",
+    "pwritev",
+    "pwritev2",
     "fsync",
     "fdatasync",
     "rename",

@@ -72,6 +72,7 @@ class Recorder:
             "open": self._opened,
             "write": lambda taken, fd, data: self._wrote(fd, None, bytes(data)[:taken]),
             "pwrite": lambda taken, fd, data, offset: self._wrote(fd, offset, bytes(data)[:taken]),
+            "pwritev": lambda taken, fd, parts, offset: self._wrote(fd, offset, b"".join(parts)[:taken]),
             "fsync": lambda _, fd: self._synced(fd),
             "rename": lambda _, source, target: self._renamed(str(source), str(target)),
             "link": lambda _, source, target, **__: self._enter(str(target), self._names.get(str(source))),

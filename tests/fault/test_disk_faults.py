@@ -19,6 +19,8 @@ CODES = {
     "openat": ("EMFILE", "ENOSPC", "EDQUOT", "EROFS", "EIO"),
     "write": ("ENOSPC", "EDQUOT", "EIO"),
     "pwrite64": ("ENOSPC", "EDQUOT", "EIO"),
+    "pwritev": ("ENOSPC", "EDQUOT", "EIO"),
+    "pwritev2": ("ENOSPC", "EDQUOT", "EIO"),
     "fsync": ("EIO", "ENOSPC", "EDQUOT", "EROFS"),
     "fdatasync": ("EIO", "ENOSPC", "EDQUOT", "EROFS"),
     "rename": ("EIO", "ENOSPC", "EROFS"),

@@ -3,12 +3,17 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes.copies import describe_copy, keep_copy
 from fakes.system_calls import fail, held_below
@@ -90,14 +95,14 @@ def test_nobody_else_may_read_it(staging):
 
 def test_short_writes_are_carried_on(staging, monkeypatch):
     real = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[:3], offset))
+    monkeypatch.setattr(os, "pwritev", lambda fd, parts, offset: real(fd, parts[0][:3], offset))
     staging.append([b"0123456789", b"abcdefg"])
     assert os.pread(staging.fd, 99, 0) == b"0123456789abcdefg"
     assert staging.digest() == hashlib.sha256(b"0123456789abcdefg").hexdigest()
 
 
 def test_a_disk_that_takes_nothing_is_an_error_not_a_loop(staging, monkeypatch):
-    monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+    monkeypatch.setattr(os, "pwritev", lambda *_: 0)
     with pytest.raises(BlobUnavailable):
         staging.append(b"bytes")
 
@@ -107,7 +112,9 @@ def test_a_disk_that_takes_nothing_is_an_error_not_a_loop(staging, monkeypatch):
     [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, BlobUnavailable), (errno.EROFS, BlobUnavailable)],
 )
 def test_a_write_that_fails_half_way_leaves_the_numbers_right(cache, staging, monkeypatch, code, meaning):
-    fail(monkeypatch, "pwrite", code, lambda _fd, _data, offset: offset > 0)
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwritev", lambda fd, parts, offset: real(fd, parts[0], offset))  # stops in between
+    fail(monkeypatch, "pwritev", code, lambda _fd, _parts, offset: offset > 0)
     with pytest.raises(meaning):
         staging.append([b"abc", b"def"])
     assert staging.written == 3
@@ -177,15 +184,15 @@ def test_what_was_kept_does_not_grow_and_is_not_kept_twice(cache):
 def test_closing_waits_for_an_append_in_another_thread(cache, monkeypatch):
     staging = cache.stage(5)
     writing, go_on, names = threading.Event(), threading.Event(), []
-    real = os.pwrite
+    real = os.pwritev
 
-    def slow(fd: int, data: memoryview, offset: int) -> int:
+    def slow(fd: int, parts: list[memoryview], offset: int) -> int:
         writing.set()
         assert go_on.wait(timeout=30)
         names.append(os.fstat(fd).st_ino)
-        return real(fd, data, offset)
+        return real(fd, parts, offset)
 
-    monkeypatch.setattr(os, "pwrite", slow)
+    monkeypatch.setattr(os, "pwritev", slow)
     inode = os.fstat(staging.fd).st_ino
     appending = threading.Thread(target=staging.append, args=(b"bytes",))
     closing = threading.Thread(target=staging.close)
@@ -334,3 +341,29 @@ def test_a_file_that_cannot_be_read_back_says_so(staging, monkeypatch):
         staging.absorb(13)
     with pytest.raises(BlobUnavailable):
         staging.read(0, 1)
+
+
+@given(
+    st.lists(st.binary(max_size=9), max_size=200),
+    st.lists(st.integers(1, 40), min_size=1, max_size=60),
+    st.integers(0, 12),
+)
+def test_parts_are_written_in_order_however_little_the_disk_takes_at_a_time(parts, taken, known):
+    """`known` bytes were there before and stay as they are."""
+    body = b"".join(parts)
+    real, take = os.pwritev, itertools.cycle(taken)
+
+    def short(fd: int, views: list[memoryview], offset: int) -> int:
+        data = b"".join(views)[: next(take)]
+        return real(fd, [data], offset)
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "pwritev", short)
+        opened = EdgeCache.open(Path(folder) / "edge", EdgeConfig(free_floor_bytes=0), lambda: 0)
+        with contextlib.closing(opened.stage(len(body) + known)) as staging:
+            staging.append(bytes(known))
+            staging.write(0, parts)
+            expected = bytes(known) + body[known:]
+            assert staging.read(0, len(expected) + 1) == expected
+            assert (staging.written, staging.digest()) == (len(expected), hashlib.sha256(expected).hexdigest())
+            assert opened.statistics().reserved_bytes == len(body) + known - len(expected)
