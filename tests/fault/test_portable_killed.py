@@ -171,11 +171,12 @@ async def test_a_vault_killed_again_and_again_takes_an_import_in_the_end(tmp_pat
             await process.kill()
             with contextlib.suppress(UpstreamUnavailable):  # it may have ended by itself in the socket's absence
                 connections.add((await importing_).connection_id)
-    async with running_vault(data, sandbox=made, platform_url=url, sweep=SWEPT) as vault:
+    async with running_vault(data, sandbox=made, platform_url=url) as vault:
         done = await importing.run(vault.vault.config, source, Wish(), dry_run=False)
         assert connections <= {done.connection_id}
         assert done.took.refused == {}
         assert await served(vault, done.connection_id) == before
+    async with running_vault(data, sandbox=made, platform_url=url, sweep=SWEPT) as vault:  # nobody writes now
         await assert_nothing_is_half(vault, data)
 
 

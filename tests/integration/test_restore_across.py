@@ -1,5 +1,6 @@
 """Backups go from either engine to either: the same rows, the same answers, the same bytes, and clean to `verify`."""
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from typing import Any
@@ -165,3 +166,28 @@ async def dumped(url):
         await catalog.close()
     everything["installation"] = [fact for fact in everything["installation"] if "restored:" not in fact["name"]]
     return everything
+
+
+async def test_no_cursor_of_one_batch_is_left_to_end_while_the_next_is_written(
+    tmp_path, postgres_database, monkeypatch
+):
+    """Whichever thread let go of it would reset the statement that another one is using."""
+    (tmp_path / "data").mkdir()
+    filled = await clean_vault(postgres_database, tmp_path, 60, 3)
+    before = await dump(filled.catalog)
+    await filled.catalog.close()
+    left = []
+
+    async def in_thread(function, *arguments):
+        given = await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+        left.append(given)
+        return given
+
+    monkeypatch.setattr(snapshots, "_BATCH", 5)
+    monkeypatch.setattr(asyncio, "to_thread", in_thread)
+    await snapshots.take(CatalogConfig(postgres_database), tmp_path / "there.sqlite")
+    monkeypatch.undo()
+    assert len(left) > 12
+    assert set(left) == {None}
+    await snapshots.restore(CatalogConfig(f"sqlite:///{tmp_path / 'back'}"), tmp_path / "there.sqlite", "there")
+    assert await dumped(f"sqlite:///{tmp_path / 'back'}") == before

@@ -54,7 +54,8 @@ class Bench:
         if isinstance(who, Constant) or work == "item":
             return  # compared with each other when the constant is made
         if not case.is_hot:
-            check_bytes(who.name, who.cold(group, self.plan.cold_count(case) - 1), self.digests[group.name])
+            for each in case.groups:
+                check_bytes(who.name, who.cold(each, self.plan.cold_count(case) - 1), self.digests[each.name])
         elif work.startswith("ranges"):
             for target in _ranges(who.hot(group)):
                 check_bytes(who.name, target, _digest_of_range(case, target))
@@ -75,7 +76,7 @@ class Bench:
             return self._with_wrk(who, _hot_targets(case, who)[0])
         if case.name == "slow-readers":
             return self._slow_readers(case, who)
-        if case.name == "herd":
+        if case.name.startswith("herd"):
             return self._herd(case, who, number)
         if case.name == "cold-100m":
             target = who.cold(case.group, number)
@@ -106,9 +107,9 @@ class Bench:
         return _throughput(amount, cpu_seconds, outcome.seconds)
 
     def _herd(self, case: Case, who: MediaHost, number: int) -> Figures:
-        target = who.cold(case.group, number)
-        outcome = load.once_each([target] * _HERD_CLIENTS, _HERD_CLIENTS)
-        if outcome.body_bytes != _HERD_CLIENTS * case.group.size_bytes:
+        group = case.group_of(number)
+        outcome = load.once_each([who.cold(group, number)] * _HERD_CLIENTS, _HERD_CLIENTS)
+        if outcome.body_bytes != _HERD_CLIENTS * group.size_bytes:
             raise VaultError(f"{who.name} gave the herd {outcome.body_bytes} bytes")
         return {
             "first_byte_ms": median(outcome.first_byte_seconds) * 1000,

@@ -52,6 +52,10 @@ GROUPS = {
         Group(5, "herd", 20 * MB, "video", stored=False, bytes_per_second=20 * MB),
         Group(6, "cold-100m", 100 * MIB, "video", stored=False),
         Group(7, "cold-1m", MIB, "photo", stored=False),
+        *(
+            Group(8 + n, f"herd-{mb}m", mb * MB, "video", stored=False, bytes_per_second=20 * MB)
+            for n, mb in enumerate((18, 22, 24, 26))
+        ),
     )
 }
 

@@ -29,8 +29,12 @@ _READING = """\
   the figure is what one core does, and a load generator that cannot keep up changes nothing. *By the clock* is what the
   clients saw of a server that had one core; it is what the goal is about where a contender waits instead of working (a
   cache lock that waits takes no CPU). Times and memory are what they are.
-- Each round measures both, one after the other. A ratio is that of one round's pair; the table has the median and the
-  extremes. Ratios travel between machines better than figures do.
+- Each round measures both, one after the other, and the next round the other way round. A ratio is that of one round's
+  pair; the table has the median and the extremes. Ratios travel between machines better than figures do.
+- **Fresh memory.** What is cached takes fresh pages. Where a virtual machine gives free memory back to its host, it
+  has to find each page again, which costs whoever touches it many times what writing it does: the cold rows then fall
+  from round to round, for both. Look at the rounds (`--json`); for steady ones keep the memory
+  (`/sys/module/page_reporting/parameters/page_reporting_order`) and touch all of it once before.
 - **The load's core does not sleep** while a case is measured, for both alike: a process of the kernel's idle class
   spins there and runs only when nothing else would, so it takes no time from the load. An answer wakes the client that
   waits for it; waking a core that sleeps costs the *sender* an interrupt, in a virtual machine a call of the
@@ -42,6 +46,9 @@ _READING = """\
   proxy is one, and nginx cannot be told to. The rows *nginx unpaced too* hand it a listening socket that does not pace,
   so they compare the rest; where the system does not pace, they repeat the rows above them. In all other rows, the
   cold ones too, nginx sends as the system has it.
+- **The herd's end.** The origin alone takes 1.0 s for 20 MB at 20 MB/s, so no one can be done sooner. nginx's clients
+  wait for its lock, look twice a second whether the object is there, and begin then: at 20 MB it has just come when
+  they look for the second time, the best that can happen to them. The rows *18 to 26 MB* take another size each round.
 - Where the time of a 304, of a hot 32 KB and of a hot megabyte goes: [hot paths](benchmarks-hot-paths.md).
 - 32 KB, 1 MB and 100 MB objects are 2¹⁵, 2²⁰ and 100 · 2²⁰ bytes; MB/s are 10⁶ bytes a second.
 

@@ -144,7 +144,7 @@ class _Sides:
 
 def _groups(plan: Plan) -> set[Group]:
     """Those that the run needs."""
-    return {_DOOR_GROUP} | {case.group for case in plan.cases}
+    return {_DOOR_GROUP} | {group for case in plan.cases for group in case.groups}
 
 
 def _fill(contender: Vault, plan: Plan) -> None:
@@ -155,7 +155,8 @@ def _fill(contender: Vault, plan: Plan) -> None:
             count = SLOW_OBJECTS if case.name == "slow-readers" else 1
             stored[case.group] = max(stored.get(case.group, 0), count)
         else:
-            contender.see(case.group, plan.cold_count(case))
+            for group in case.groups:
+                contender.see(group, plan.cold_count(case))
     for group, count in stored.items():
         contender.see(group, count)
         contender.store(group, count)
@@ -171,7 +172,7 @@ def _rows(bench: Bench, case: Case, sides: tuple[Contender, Contender], tell: Te
     rounds: dict[str, list[Figures]] = {peer.name: [], ours.name: []}
     count = 1 if case.name == "slow-readers" else bench.plan.rounds
     for number in range(count):
-        for side in sides:
+        for side in sides if number % 2 == 0 else reversed(sides):
             tell.doing(f"{case.name}: round {number + 1} of {count}, {side.name}")
             settle()
             rounds[side.name].append(bench.measure(case, side, number))
@@ -222,7 +223,8 @@ def _folder(plan: Plan) -> Iterator[Path]:
 
 def _disk_bytes(plan: Plan) -> int:
     """What the origin has, what both cache, and what the vault stores besides."""
-    cold = sum(plan.cold_count(case) * case.group.size_bytes for case in plan.cases if not case.is_hot)
+    groups = [(plan.cold_count(case), group) for case in plan.cases if not case.is_hot for group in case.groups]
+    cold = sum(count * group.size_bytes for count, group in groups)
     hot = sum(group.size_bytes * len(group.labels) for group in _groups(plan) if group.stored)
     origin = sum(group.size_bytes for group in _groups(plan))
     return origin + 2 * cold + 2 * SLOW_OBJECTS * hot + _AIR_BYTES

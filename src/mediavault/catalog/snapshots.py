@@ -7,7 +7,7 @@ row: so a backup needs no program of the server's version, has one form, and goe
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ async def _copy_postgres(source: Any, target: Path) -> None:
         async def add(number: int, rows: Rows) -> None:
             compiled, names = compile_(_ADD[number]), _TABLES[number].c.keys()
             many = [compiled.arguments(dict(zip(names, row, strict=True))) for row in rows]
-            await asyncio.to_thread(db.executemany, compiled.sql, many)
+            await asyncio.to_thread(_add_rows, db, compiled.sql, many)
 
         await source.read_at_once(_READ, add, _BATCH)
         db.execute("COMMIT")
@@ -120,6 +120,11 @@ async def _copy_postgres(source: Any, target: Path) -> None:
     finally:
         db.close()
     _close_off(target)
+
+
+def _add_rows(db: Any, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Closed in the thread that ran it: a cursor that ends anywhere else resets the statement under the next rows."""
+    db.executemany(sql, rows).close()
 
 
 def faults(path: Path) -> list[str]:

@@ -70,7 +70,7 @@ class EdgeCache:
         if expected_bytes is not None and expected_bytes < 0:
             raise ValueError(f"a fill of {expected_bytes} bytes")
         promised = self._config.growth_bytes if expected_bytes is None else expected_bytes
-        path = self._staging / str(next(self._numbers))
+        path = Path(f"{self._staging}/{next(self._numbers)}")
         try:
             share = self._space.share(promised)
         except OSError as error:

@@ -73,7 +73,7 @@ def copy_path(copies: Path, copy: EdgeCopy) -> Path:
     for name in (copy.variant_id, copy.version):
         if not _NAME.fullmatch(name):
             raise InvalidRequest(f"not an id an edge copy can have: {name!r}; it must be [A-Za-z0-9_-]{{1,64}}")
-    return copies / copy.variant_id[-1:] / _name(copy)
+    return Path(f"{copies}/{copy.variant_id[-1:]}/{_name(copy)}")
 
 
 def open_whole(path: Path, size_bytes: int) -> int | None:

@@ -146,7 +146,7 @@ class MediaHost:
         variant = at_once(self._variant(grant.variant_id))
         source = self._at_hand(variant)
         if source is None:
-            return partial(self._fetch_and_serve, variant, grant, request)
+            return partial(self._fetch_and_serve, variant, grant, request, as_of)
         try:
             outcome = self._decide(variant, source, grant, request, as_of)
         except (BlobNotFound, BlobCorrupt):  # dealt with where it can be waited for
@@ -156,9 +156,11 @@ class MediaHost:
     async def _find_and_serve(self, grant: Grant, request: Request) -> Response:
         return await self._fetch_and_serve(await self._variant(grant.variant_id), grant, request)
 
-    async def _fetch_and_serve(self, variant: Variant, grant: Grant, request: Request) -> Response:
+    async def _fetch_and_serve(
+        self, variant: Variant, grant: Grant, request: Request, as_of: int | None = None
+    ) -> Response:
         try:
-            source = await self._open(variant, wanted(request))
+            source = await self._open(variant, wanted(request), as_of)
         except DiskFull:  # the viewer need not suffer for it
             response = await relay(self.relaying.of_variant(variant), request, seconds_left=self._seconds_left(grant))
             if is_view(request, None):
@@ -203,10 +205,14 @@ class MediaHost:
             raise MediaNotFound
         return variant
 
-    async def _open(self, variant: Variant, first: Slice | None) -> Source:
-        """Open the nearest source; `first` is what is wanted of it. Raises MediaNotFound, OriginError, DiskFull."""
+    async def _open(self, variant: Variant, first: Slice | None, as_of: int | None = None) -> Source:
+        """Open the nearest source; `first` is what is wanted of it, `as_of` the commit that the row is of, if known.
+
+        Raises MediaNotFound, OriginError, DiskFull.
+        """
         source = self._at_hand(variant)
-        if source is None and self.filling.running(variant.id) is None:
+        is_current = as_of is not None and as_of == self.catalog.commits
+        if source is None and not is_current and self.filling.running(variant.id) is None:
             # The row may be older than the look at the edge: if the bytes were stored and left the edge in between, or
             # the origin failed, a row read now says so, and the origin is not asked a second time.
             variant = await self._variant(variant.id)
