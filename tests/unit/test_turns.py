@@ -1,6 +1,7 @@
 """Turns at the origins: caps, rates, viewers first, fairness, and that nobody waits for ever."""
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 
@@ -8,6 +9,7 @@ import pytest
 
 from mediavault.errors import ConfigError, OriginBusy
 from mediavault.origin.pacing import Bucket
+from mediavault.vault.fills import turns
 from mediavault.vault.fills.turns import TurnConfig, Turns, Urgency
 
 CDN, OTHER = "https://cdn.test/a?sig=1", "https://other.test:8443/b"
@@ -327,3 +329,15 @@ def test_a_bucket_without_a_rate_is_always_ready():
 def test_a_configuration_that_lets_nobody_through_is_refused(wrong):
     with pytest.raises(ConfigError):
         TurnConfig(**wrong)
+
+
+async def test_time_that_goes_on_while_it_is_looked_at_leaves_nobody_waiting(monkeypatch):
+    """uvloop's time may step between two looks: who was too early at the first must not be on time at the second."""
+    fetches = Fetches(connection_per_second=100.0, burst=1)
+    await fetches.start("a")
+    looks = itertools.count(asyncio.get_running_loop().time() + 0.001, 0.008)
+    monkeypatch.setattr(turns, "_time", lambda: next(looks))
+    await fetches.start("b")
+    async with asyncio.timeout(5):
+        await fetches.end("b")
+    await fetches.end("a")

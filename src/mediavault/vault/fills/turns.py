@@ -230,18 +230,21 @@ class Turns:
         if host.timer is not None:
             host.timer.cancel()
             host.timer = None
-        while host.waiting and (ticket := self._next(host)) is not None:
-            self._seat(ticket)
-        wait = self._wait_of(host) if host.waiting else 0
+        if not host.waiting:
+            return
+        now = _time()  # one look for all: who is too early at one must not be on time, and uncalled, at the next
+        while (ticket := self._next(host, now)) is not None:
+            self._seat(ticket, now)
+        wait = self._wait_of(host, now)
         if wait > 0:
             host.timer = asyncio.get_running_loop().call_later(wait, self._pump, host)
 
-    def _next(self, host: _Host) -> _Ticket | None:
+    def _next(self, host: _Host, now: float) -> _Ticket | None:
         """Who may go now: a viewer if there is one who may, else background work."""
-        if host.running >= self._config.host_at_once or host.bucket.ready_in(_time()) > 0:
+        if host.running >= self._config.host_at_once or host.bucket.ready_in(now) > 0:
             return None
         for ticket in self._candidates(host):
-            if ticket.connection.bucket.ready_in(_time()) == 0:
+            if ticket.connection.bucket.ready_in(now) == 0:
                 return ticket
         return None
 
@@ -255,16 +258,15 @@ class Turns:
                 if ticket.connection.running < self._config.connection_at_once:
                     yield ticket
 
-    def _wait_of(self, host: _Host) -> float:
+    def _wait_of(self, host: _Host, now: float) -> float:
         """The seconds until the rates let somebody go for whom there is a seat; 0 where it is not them."""
         if host.running >= self._config.host_at_once:
             return 0
-        now = _time()
         waits = [ticket.connection.bucket.ready_in(now) for ticket in self._candidates(host)]
         return max(min(waits), host.bucket.ready_in(now)) if waits else 0
 
-    def _seat(self, ticket: _Ticket) -> None:
-        host, connection, now = ticket.host, ticket.connection, _time()
+    def _seat(self, ticket: _Ticket, now: float) -> None:
+        host, connection = ticket.host, ticket.connection
         host.queue_of(ticket).take(ticket, served=True)
         ticket.seated = True
         host.running += 1
