@@ -14,7 +14,7 @@ from fakes.copies import JOURNAL, describe_copy
 from fakes.system_calls import fail, held_below
 from mediavault.edge import digests
 from mediavault.edge.cache import EdgeCache, EdgeConfig
-from mediavault.edge.digests import sha256_of_file
+from mediavault.edge.digests import is_intact, sha256_of_file
 from mediavault.errors import BlobCorrupt
 
 BODY = os.urandom(3000)
@@ -133,3 +133,14 @@ def test_what_is_absorbed_is_in_both(cache):
         staging.write(10, BODY[10:2000])
         staging.absorb(len(BODY))
         assert (staging.digest(), staging.checksum()) == (SHA256, CHECKSUM)
+
+
+def test_a_copy_is_intact_by_what_is_known_of_it(tmp_path):
+    path, whole = tmp_path / "file", describe_copy("variant1", BODY)
+    path.write_bytes(BODY)
+    unhashed, older = (msgspec.structs.replace(whole, **{name: None}) for name in ("sha256", "checksum"))
+    assert [is_intact(path, copy) for copy in (whole, unhashed, older)] == [True] * 3
+    path.write_bytes(bytes([BODY[0] ^ 1]) + BODY[1:])
+    assert [is_intact(path, copy) for copy in (whole, unhashed, older)] == [False] * 3
+    path.unlink()
+    assert not is_intact(path, whole)

@@ -82,3 +82,11 @@ def sha256_of_file(path: Path, size_bytes: int, checksum: str | None) -> str:
         return sha256_of(fd, size_bytes, checksum)
     finally:
         os.close(fd)
+
+
+def is_intact(path: Path, copy: EdgeCopy) -> bool:
+    """Whether a copy's file has the bytes that it was filled with. Blocks."""
+    try:
+        return copy.sha256 in {None, sha256_of_file(path, copy.size_bytes, copy.checksum)}
+    except (BlobCorrupt, OSError):
+        return False

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mediavault.blobs.store import BlobKey, BlobStore, blob_key
 from mediavault.catalog import damage
@@ -19,6 +18,7 @@ from mediavault.catalog.database import Catalog
 from mediavault.domain.reasons import printable
 from mediavault.domain.times import MINUTE, Now
 from mediavault.edge.cache import EdgeCache
+from mediavault.edge.digests import is_intact
 from mediavault.errors import BlobCorrupt, BlobError, BlobNotFound, BlobsAway, BlobUnavailable, NotFound
 from mediavault.telemetry import Events, logger
 
@@ -197,13 +197,9 @@ class Damaging:
         copy = None if self.edge is None else self.edge.peek(variant_id)
         if self.edge is None or copy is None:
             return
-        try:
-            with self.edge.reading(copy) as path:
-                is_good = _digest_of_path(path) == (copy.size_bytes, copy.sha256)
-        except OSError:
-            is_good = False
-        if not is_good:
-            self.edge.drop(variant_id)
+        with self.edge.reading(copy) as path:
+            if not is_intact(path, copy):
+                self.edge.drop(variant_id)
 
 
 def difference(blob: LiveBlob, size_bytes: int, sha256: str) -> str | None:
@@ -211,14 +207,6 @@ def difference(blob: LiveBlob, size_bytes: int, sha256: str) -> str | None:
     if size_bytes != blob.size_bytes:
         return f"{size_bytes} bytes instead of {blob.size_bytes}"
     return None if sha256 == blob.sha256 else "another digest than when it was stored"
-
-
-def _digest_of_path(path: Path) -> tuple[int, str]:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        return digest_of(fd)
-    finally:
-        os.close(fd)
 
 
 def digest_of(fd: int) -> tuple[int, str]:
