@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from fakes.catalog_rows import broken_invariants, rows
+from fakes.kept_items import served_digests, stored_full
 from fakes.programs import environment, run, serve_process
 from fakes.running import serving
 from fakes.vaults import running_vault, until
@@ -43,27 +44,6 @@ async def sandbox():
         yield made, url
 
 
-async def stored(vault, connection, size_bytes):
-    added, item = await vault.add(connection, type="photo", size_bytes=size_bytes)
-    for variant in item["media"].values():
-        await vault.ask("POST", variant["url"])
-    for label in item["media"]:
-        await vault.until_stored(connection, added.id, label)
-    return str(added.id), added.renditions["full"].content.sha256()
-
-
-async def served(vault, connection):
-    """The digest of every stored `full`, by its item."""
-    answer = await vault.call("GET", "/v2/vault-plus/media?sort=createdAt_asc", connection=connection)
-    found = {}
-    for item in answer.json["items"]:
-        if item["media"]["full"]["status"] == "stored":
-            viewed = await vault.ask("GET", item["media"]["full"]["url"])
-            assert viewed.status == 200, viewed.body
-            found[item["id"]] = hashlib.sha256(viewed.body).hexdigest()
-    return found
-
-
 async def assert_nothing_is_half(vault, data):
     """After a sweep the rows keep their promises, and the folder has the bytes of live blobs and no others."""
     await vault.vault.sweeps.sweep()
@@ -91,7 +71,7 @@ async def an_export(tmp_path, sandbox):
     made, url = sandbox
     async with running_vault(tmp_path / "a", sandbox=made, platform_url=url) as a:
         connection = await a.connect()
-        before = dict([await stored(a, connection, 3 * MIB + n) for n in range(4)])
+        before = dict([await stored_full(a, connection, type="photo", size_bytes=3 * MIB + n) for n in range(4)])
         async with open_export(a.vault.config) as exporting:
             with contextlib.closing(open_target(tmp_path / "e")) as target:
                 await exporting.carry_out(await exporting.connection(connection), target)
@@ -133,7 +113,7 @@ async def test_a_vault_killed_in_the_middle_of_an_import_has_nothing_half_and_th
         assert (again.code, again.json["refused"], again.json["connection"]) == (0, {}, into.connection_id), again.err
         assert again.json["present"] == 1
     async with running_vault(data, sweep=SWEPT, **options) as vault:
-        assert await served(vault, into.connection_id) == before
+        assert await served_digests(vault, into.connection_id) == before
         await assert_nothing_is_half(vault, data)
         config = vault.vault.config
     assert await found_by_verify(config) == []
@@ -175,7 +155,7 @@ async def test_a_vault_killed_again_and_again_takes_an_import_in_the_end(tmp_pat
         done = await importing.run(vault.vault.config, source, Wish(), dry_run=False)
         assert connections <= {done.connection_id}
         assert done.took.refused == {}
-        assert await served(vault, done.connection_id) == before
+        assert await served_digests(vault, done.connection_id) == before
     async with running_vault(data, sandbox=made, platform_url=url, sweep=SWEPT) as vault:  # nobody writes now
         await assert_nothing_is_half(vault, data)
 
@@ -205,7 +185,7 @@ async def test_a_backup_of_a_vault_that_is_killed_meanwhile_is_whole(
     config = vault_config(data, url, database_url=database_url)
     async with serve_process(data, made, url, database_url=database_url) as (process, vault):
         connection = await vault.connect()
-        before = dict([await stored(vault, connection, 40_000 + n) for n in range(5)])
+        before = dict([await stored_full(vault, connection, type="photo", size_bytes=40_000 + n) for n in range(5)])
         late, item = await vault.add(connection, type="photo", size_bytes=2 * MIB)
         stalled = made.faults.add(Fault(path=late.renditions["full"].path, stall_at=MIB))
         await vault.ask("POST", item["media"]["full"]["url"])
@@ -229,7 +209,7 @@ async def test_a_backup_of_a_vault_that_is_killed_meanwhile_is_whole(
             gate.open.set()
             _, copied = await backup
             await vault.until_stored(connection, late.id)
-            assert await served(vault, connection) == {str(late.id): late.renditions["full"].content.sha256()}
+            assert await served_digests(vault, connection) == {str(late.id): late.renditions["full"].content.sha256()}
             await assert_nothing_is_half(vault, data)
     assert copied.missing == {}
     assert copied.count >= len(before)
@@ -243,7 +223,7 @@ async def test_a_backup_of_a_vault_that_is_killed_meanwhile_is_whole(
     assert await found_by_verify(restored) == []
     async with running_vault(new, sandbox=made, platform_url=url, database_url=target, sweep=SWEPT) as vault:
         await vault.until_stored(connection, late.id)
-        after = await served(vault, connection)
+        after = await served_digests(vault, connection)
         assert before.items() <= after.items()
         await assert_nothing_is_half(vault, new)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fakes.catalog_rows import broken_invariants, row, rows
+from fakes.kept_items import stored_item
 from fakes.programs import environment, program, run
 from fakes.running import serving
 from fakes.vaults import running_vault, until
@@ -23,15 +24,6 @@ from mediavault.platform.application import application
 from mediavault.platform.sandbox import Sandbox
 from mediavault.vault.portable.export_target import open_target
 from mediavault.vault.portable.importing import Wish
-
-
-async def stored(vault, connection, **media):
-    added, item = await vault.add(connection, **media)
-    for variant in item["media"].values():
-        await vault.ask("POST", variant["url"])
-    for label in item["media"]:
-        await vault.until_stored(connection, added.id, label)
-    return added
 
 
 async def exported(config, connection, to):
@@ -74,7 +66,7 @@ async def an_export(tmp_path):
     async with running_vault(tmp_path / "a") as vault:
         connection = await vault.connect()
         for n in range(3):
-            await stored(vault, connection, type="photo", size_bytes=20_000 + n)
+            await stored_item(vault, connection, type="photo", size_bytes=20_000 + n)
         await exported(vault.vault.config, connection, tmp_path / "export")
     return tmp_path / "export"
 
@@ -87,7 +79,7 @@ async def test_what_is_exported_and_imported_is_the_same_but_for_its_urls(tmp_pa
         async with running_vault(tmp_path / "a", **options) as a:
             connection = await a.connect()
             for n, kind in enumerate(("photo", "video", "audio")):
-                await stored(a, connection, type=kind, size_bytes=40_000 + n)
+                await stored_item(a, connection, type=kind, size_bytes=40_000 + n)
             await a.vault.counting.flush()
             await a.call(
                 "PUT",
@@ -121,7 +113,7 @@ async def test_what_is_exported_and_imported_is_the_same_but_for_its_urls(tmp_pa
 async def test_an_export_can_be_read_without_any_vault_and_has_no_secret_in_it(tmp_path):
     async with running_vault(tmp_path / "a") as vault:
         connection = await vault.connect()
-        media = await stored(vault, connection, type="photo", size_bytes=12_345)
+        media = await stored_item(vault, connection, type="photo", size_bytes=12_345)
         seen, _ = await vault.add(connection, type="photo", size_bytes=2_000)
         await exported(vault.vault.config, connection, tmp_path / "e")
         (secret,) = await rows(vault.vault.foundation.catalog, "connections")
@@ -143,7 +135,7 @@ async def test_a_second_export_keeps_what_is_whole_and_writes_what_is_not(tmp_pa
     async with running_vault(tmp_path / "a") as vault:
         connection, config = await vault.connect(), vault.vault.config
         for n in range(3):
-            await stored(vault, connection, type="photo", size_bytes=6_000 + n)
+            await stored_item(vault, connection, type="photo", size_bytes=6_000 + n)
         counted = await exported(config, connection, tmp_path / "e")
         files = sorted((tmp_path / "e" / "media").rglob("*.*"))
         assert (counted.kept_files, len(files)) == (0, counted.files)
@@ -163,7 +155,7 @@ async def test_an_archive_that_was_cut_off_is_gone_on_with(tmp_path):
     async with running_vault(tmp_path / "a") as vault:
         connection, config = await vault.connect(), vault.vault.config
         for n in range(4):
-            await stored(vault, connection, type="photo", size_bytes=30_000 + n)
+            await stored_item(vault, connection, type="photo", size_bytes=30_000 + n)
         whole = tmp_path / "e.tar"
         counted = await exported(config, connection, whole)
         content = whole.read_bytes()
@@ -185,7 +177,7 @@ async def test_an_archive_that_was_cut_off_is_gone_on_with(tmp_path):
 async def test_a_damaged_blob_is_left_out_and_told(tmp_path):
     async with running_vault(tmp_path / "a") as vault:
         connection = await vault.connect()
-        await stored(vault, connection, type="photo", size_bytes=7_000)
+        await stored_item(vault, connection, type="photo", size_bytes=7_000)
         blobs = [p for p in (tmp_path / "a" / "blobs").glob("[!.]*/*/*") if p.stat().st_size == 7_000]
         blobs[0].write_bytes(b"q" * 7_000)
         counted = await exported(vault.vault.config, connection, tmp_path / "e")
@@ -250,7 +242,7 @@ async def test_what_the_vault_has_stored_already_is_kept_and_what_it_only_saw_is
         options: dict[str, Any] = {"sandbox": sandbox, "platform_url": platform_url}
         async with running_vault(tmp_path / "a", **options) as a:
             connection = await a.connect()
-            same, other = [await stored(a, connection, type="photo", size_bytes=8_000 + n) for n in range(2)]
+            same, other = [await stored_item(a, connection, type="photo", size_bytes=8_000 + n) for n in range(2)]
             await exported(a.vault.config, connection, tmp_path / "e")
         async with running_vault(tmp_path / "b", **options) as b:
             connection = await b.connect()
@@ -386,7 +378,7 @@ async def test_an_import_that_is_killed_at_any_moment_is_gone_on_with(tmp_path):
     async with running_vault(tmp_path / "a") as a:
         connection = await a.connect()
         for n in range(6):
-            await stored(a, connection, type="photo", size_bytes=1_500_000 + n)
+            await stored_item(a, connection, type="photo", size_bytes=1_500_000 + n)
         counted = await exported(a.vault.config, connection, tmp_path / "e")
     command = (
         "import",
@@ -435,7 +427,7 @@ async def _at_work(data):
 async def test_the_commands_say_what_they_did(tmp_path):
     async with running_vault(tmp_path / "a") as a:
         connection = await a.connect()
-        await stored(a, connection, type="photo", size_bytes=4_000)
+        await stored_item(a, connection, type="photo", size_bytes=4_000)
         data, to = tmp_path / "a", tmp_path / "e"
         env = environment(FREE_FLOOR_BYTES="1000000", UPSTREAM_URL="http://127.0.0.1:1")
         dry = await run("export", connection, "--to", to, "--data", data, "--dry-run", cwd=tmp_path, env=env)

@@ -9,6 +9,7 @@ import pytest
 from fakes import s3_server
 from fakes.bodies import listed
 from fakes.catalog_rows import broken_invariants, rows
+from fakes.kept_items import served_digests, stored_full
 from fakes.programs import environment, program, run
 from fakes.running import serving
 from fakes.vaults import running_vault, until
@@ -42,31 +43,9 @@ async def sandbox():
         yield {"sandbox": made, "platform_url": url}
 
 
-async def stored(vault, connection, **media):
-    added, item = await vault.add(connection, **media)
-    for variant in item["media"].values():
-        await vault.ask("POST", variant["url"])
-    for label in item["media"]:
-        await vault.until_stored(connection, added.id, label)
-    return str(added.id), added.renditions["full"].content.sha256()
-
-
-async def served(vault, connection):
-    """The digest of every stored `full`, by its item."""
-    import hashlib
-
-    answer = await vault.call("GET", "/v2/vault-plus/media?sort=createdAt_asc", connection=connection)
-    found = {}
-    for item in answer.json["items"]:
-        if item["media"]["full"]["status"] == "stored":
-            body = (await vault.ask("GET", item["media"]["full"]["url"])).body
-            found[item["id"]] = hashlib.sha256(body).hexdigest()
-    return found
-
-
 async def filled(vault):
     connection = await vault.connect()
-    return connection, dict([await stored(vault, connection, type="photo", size_bytes=size) for size in SIZES])
+    return connection, dict([await stored_full(vault, connection, type="photo", size_bytes=size) for size in SIZES])
 
 
 def elsewhere(config, data, storage):
@@ -94,7 +73,7 @@ async def test_a_backup_is_restored_to_another_kind_of_store(tmp_path, s3_url, b
         config = vault.vault.config
         snapshot, copied = await backing_up.create(config, tmp_path / "b", Wanted(master_key=True))
         assert (copied.missing, copied.present, snapshot.manifest.blobs.included) == ({}, 0, True)
-        await stored(vault, connection, type="photo", size_bytes=4_000)
+        await stored_full(vault, connection, type="photo", size_bytes=4_000)
         _, again = await backing_up.create(config, tmp_path / "b", Wanted(master_key=True, deep=True))
         assert (again.missing, again.present) == ({}, copied.count)
         total = again.count
@@ -107,7 +86,7 @@ async def test_a_backup_is_restored_to_another_kind_of_store(tmp_path, s3_url, b
     assert len(await listed(store)) == total
     assert await verified(new) == []
     async with running_vault(tmp_path / "new", storage=target, **sandbox) as vault:
-        after = await served(vault, connection)
+        after = await served_digests(vault, connection)
         assert len(after) == len(SIZES) + 1
         assert before.items() <= after.items()
         assert await broken_invariants(vault.vault.foundation.catalog) == []
@@ -123,7 +102,7 @@ async def test_a_backup_is_taken_while_blobs_move_to_a_bucket(tmp_path, bucket, 
     async with running_vault(data, storage=moving, **sandbox) as vault:
         turn = await vault.vault.moving.turn(storage.bucket.url, "", 0.001)
         assert turn.moved > 0
-        late, digest = await stored(vault, connection, type="photo", size_bytes=3_000)
+        late, digest = await stored_full(vault, connection, type="photo", size_bytes=3_000)
         _, copied = await backing_up.create(vault.vault.config, tmp_path / "b", Wanted(master_key=True))
         config = vault.vault.config
     assert copied.missing == {}
@@ -132,7 +111,7 @@ async def test_a_backup_is_taken_while_blobs_move_to_a_bucket(tmp_path, bucket, 
     assert done.looked.faults == []
     assert await verified(new) == []
     async with running_vault(tmp_path / "new", **sandbox) as vault:
-        assert await served(vault, connection) == before | {late: digest}
+        assert await served_digests(vault, connection) == before | {late: digest}
 
 
 async def test_a_snapshot_without_blobs_is_restored_beside_its_bucket_and_nowhere_else(tmp_path, bucket, sandbox):
@@ -151,7 +130,7 @@ async def test_a_snapshot_without_blobs_is_restored_beside_its_bucket_and_nowher
     assert done.looked.faults == []
     assert await listed(s3) == kept
     async with running_vault(tmp_path / "new", storage=storage, **sandbox) as vault:
-        assert await served(vault, connection) == before
+        assert await served_digests(vault, connection) == before
 
 
 async def test_a_service_that_is_away_ends_a_backup_and_no_snapshot_is_named(tmp_path, bucket, sandbox):
@@ -180,7 +159,7 @@ async def test_an_export_is_imported_into_another_kind_of_store(tmp_path, bucket
     async with running_vault(tmp_path / "b", storage=target, **sandbox) as b:
         done = await importing.run(b.vault.config, tmp_path / form, Wish(), dry_run=False)
         assert (done.took.refused, done.took.limit, done.took.imported) == ({}, None, exporting.counted.files)
-        assert await served(b, done.connection_id) == before
+        assert await served_digests(b, done.connection_id) == before
         assert await broken_invariants(b.vault.foundation.catalog) == []
         store = b.vault.media.blobs
         assert len(await listed(store)) == len(await rows(b.vault.foundation.catalog, "blobs", state="live"))
@@ -218,4 +197,4 @@ async def test_a_restore_into_a_bucket_that_is_killed_goes_on_by_the_commands(tm
     clean = await run("verify", "--deep", "--data", new, "--json", cwd=tmp_path, env=env)
     assert clean.code == 0, clean.out + clean.err
     async with running_vault(new, storage=storage, **sandbox) as vault:
-        assert await served(vault, connection) == before
+        assert await served_digests(vault, connection) == before

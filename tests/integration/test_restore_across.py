@@ -9,6 +9,7 @@ import pytest
 
 from fakes.catalog_rows import broken_invariants, dump
 from fakes.clean_vault import NOW, clean_vault
+from fakes.kept_items import stored_full
 from fakes.running import serving
 from fakes.vaults import running_vault, until
 from mediavault.catalog import snapshots
@@ -46,19 +47,12 @@ async def another_postgres_database(postgres_url):
     await postgres.drop_database(postgres_url, url)
 
 
-async def stored(vault, connection, **media):
-    added, item = await vault.add(connection, **media)
-    for variant in item["media"].values():
-        await vault.ask("POST", variant["url"])
-    for label in item["media"]:
-        await vault.until_stored(connection, added.id, label)
-    return str(added.id)
-
-
 async def lived(vault):
     """Things of every kind; the connection."""
     connection = await vault.connect(clientReferenceId="client-7")
-    ids = [await stored(vault, connection, type=kind, size_bytes=20_000) for kind in ("photo", "video", "audio")]
+    ids = [
+        (await stored_full(vault, connection, type=kind, size_bytes=20_000))[0] for kind in ("photo", "video", "audio")
+    ]
     await vault.see(connection)
     await vault.call("PUT", f"/v2/vault-plus/media/{ids[0]}/pin", connection=connection, json={"reason": ODD})
     gone = await vault.call("DELETE", f"/v2/vault-plus/media/{ids[1]}", connection=connection)
@@ -134,7 +128,7 @@ async def test_a_vault_that_moves_to_another_engine_answers_as_before_and_is_cle
         async with running_vault(tmp_path / "new", database_url=across[1], **options) as vault:
             assert await answers(vault, connection, list_id) == first
             assert await broken_invariants(vault.vault.foundation.catalog) == []
-            await stored(vault, connection, type="photo", size_bytes=9_000)
+            await stored_full(vault, connection, type="photo", size_bytes=9_000)
 
 
 @pytest.mark.parametrize("number", [1200])
