@@ -11,6 +11,7 @@ from fakes.catalog_rows import (
     Tenant,
     broken_invariants,
     bytes_of,
+    dump,
     row,
     rows,
     seen,
@@ -23,7 +24,7 @@ from mediavault.catalog.derivations import Deriver, Original
 from mediavault.catalog.leases import Claim, Failure
 from mediavault.domain.lifecycle import Event
 from mediavault.domain.settings import VaultSettings
-from mediavault.errors import LostRace, ThumbnailFailed
+from mediavault.errors import LimitReached, LostRace, ThumbnailFailed
 
 DERIVER = Deriver(frozenset({"image/jpeg", "video/mp4"}), lambda _configured, _facts: True)
 UNWANTED = Deriver(DERIVER.makeable, lambda _configured, _facts: False)
@@ -282,3 +283,16 @@ async def test_events_say_that_a_thumbnail_is_derived(owner):
     await make_thumb(owner)
     told = await rows(owner.catalog, "outbox", type="vault.media.stored")
     assert [('"derived":true' in each["data"]) for each in sorted(told, key=lambda each: each["seq"])] == [False, True]
+
+
+async def test_room_for_a_thumbnail_is_never_made_of_its_original(owner, catalog):
+    """It would go along with it, and leave a promise behind that nobody ends."""
+    await store_full(owner)
+    claim = await owner.claim()
+    before = await dump(catalog)
+    size = next(each["size_bytes"] for each in before["variants"] if each["status"] == "stored")
+    settings = VaultSettings(storage_limit_bytes=size + 10)
+    with pytest.raises(LimitReached):
+        await catalog.run(limits.reserve, claim, 100, lambda _organisation, _overrides: settings, NOW + 1)
+    assert await dump(catalog) == before
+    await catalog.run(limits.refuse, claim, "no room", NOW + 1)

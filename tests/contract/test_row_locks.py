@@ -16,6 +16,7 @@ from mediavault.catalog import (
     derivations,
     leases,
     limits,
+    list_changes,
     observations,
     policy_scan,
     removals,
@@ -27,9 +28,11 @@ from mediavault.catalog import (
 from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.database import Catalog, CatalogConfig, open_catalog
 from mediavault.catalog.derivations import Deriver
+from mediavault.catalog.list_state import Listed, ListOf
 from mediavault.catalog.operations import Operation
 from mediavault.catalog.variants import Views
 from mediavault.domain.lifecycle import Event
+from mediavault.domain.list_sync import Plan
 from mediavault.domain.policy import Effect, Rule
 from mediavault.domain.settings import VaultSettings
 from mediavault.errors import LimitReached, LostRace, MediaNotFound, ThumbnailFailed
@@ -137,7 +140,8 @@ async def _worker(owner: Tenant, counted: Counted, media_ids: list[str], chance:
         media_id, now = chance.choice(media_ids), NOW + turn
         key = f"k{chance.randrange(3)}"
         shown_now = [
-            seen(each, shown("full", key=key), shown("preview", key=key)) for each in chance.sample(media_ids, 4)
+            seen(each, shown("full", key=key), shown("preview", key=key))
+            for each in chance.sample([*media_ids, f"new-{chance.randrange(6)}"], 4)
         ]
         deeds: list[tuple[Any, ...]] = [
             (variants.queue, some, "wanted", now),
@@ -147,11 +151,13 @@ async def _worker(owner: Tenant, counted: Counted, media_ids: list[str], chance:
             (retention.expire_some, org_id, connection_id, fold, now + 2 * 86_400_000),
             (restoring.restore_item, org_id, connection_id, media_id, 0, fold, now),
             (variants.count_views, [Views(each, 1, now) for each in some]),
-            (policy_scan.enact, org_id, connection_id, some, _any_effect(chance.choice(list(_EFFECTS))), now),
+            (policy_scan.enact, org_id, connection_id, some, _any_effects(chance), now),
+            (_list_part, owner, chance, media_ids, key, now),
+            (leases.reclaim, now + 3_600_000),
             (limits.shrink, org_id, connection_id, _limited(chance.choice([1_000, LIMIT])), now, 3),
             (blob_rows.release_retained, now),
         ]
-        weights = [6, 3, 1, 1, 1, 2, 2, 2, 1, 1]
+        weights = [6, 3, 1, 1, 1, 2, 2, 2, 3, 1, 1, 1]
         await counted.run(*chance.choices(deeds, weights)[0])
         claim = await counted.run(leases.claim, "storer", 60_000, now)
         if claim is not None:
@@ -177,8 +183,20 @@ _DERIVER = Deriver({"image/jpeg"}, lambda _configured, _facts: True)
 _EFFECTS = (Event.REMOVED, Event.UNQUEUED, Event.QUEUED)
 
 
-def _any_effect(event: Event) -> Any:
-    return lambda _configured, _standing: Effect(event, Rule.TYPE, "another policy")
+def _any_effects(chance: random.Random) -> Any:
+    """A policy that wants something else of each variant."""
+    return lambda _configured, _standing: Effect(chance.choice(_EFFECTS), Rule.TYPE, "another policy")
+
+
+def _list_part(owner: Tenant, chance: random.Random, media_ids: list[str], key: str, now: int) -> Operation[object]:
+    """A list with known media, some of them changed, and with new ones, as a gateway may be seeing them too."""
+    of = ListOf(owner.org_id, owner.connection_id, "7")
+    names = [*chance.sample(media_ids, 3), f"new-{chance.randrange(6)}"]
+    listed = {
+        name: Listed(name, f"print {key}", seen(name, shown("full", key=key)), frozenset({"full"})) for name in names
+    }
+    part = list_changes.Part(listed, Plan(updated=tuple(names[:2]), added=(names[-1],)))
+    return list_changes.add_whole(of, part, list_changes.Naming(), baseline_at=None, reason="listed", now=now)
 
 
 async def _variant_ids(owner: Tenant) -> list[str]:

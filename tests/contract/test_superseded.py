@@ -23,8 +23,8 @@ async def changed_and_given_up(catalog: Catalog) -> tuple[Tenant, str]:
     """A stored variant that upstream changed, and whose new bytes could not be had."""
     owner = await tenant(catalog)
     variant_id = (await owner.store("old", "1")).variant_id
-    item = (owner.org_id, owner.connection_id, "1", REASON_CHANGED, NOW + 1)
-    await catalog.run(removals.remove_item, *item, superseded=True)
+    item = (owner.org_id, owner.connection_id, "1")
+    await catalog.run(removals.supersede, *item, {"full"}, {"full"}, REASON_CHANGED, NOW + 1)
     await owner.observe(seen("1", shown(key="k2")))
     await owner.queue(variant_id)
     failure = leases.Failure(Event.GIVEN_UP, "gone", "full-k2", 1)
@@ -81,8 +81,8 @@ async def test_they_outlive_the_undo_window_a_failure_and_a_new_url(catalog):
 
 async def test_another_change_upstream_keeps_them_still(catalog):
     owner, variant_id = await changed_and_given_up(catalog)
-    item = (owner.org_id, owner.connection_id, "1", REASON_CHANGED, NOW + 3)
-    await catalog.run(removals.remove_item, *item, superseded=True)
+    item = (owner.org_id, owner.connection_id, "1")
+    await catalog.run(removals.supersede, *item, {"full"}, {"full"}, REASON_CHANGED, NOW + 3)
     await owner.observe(seen("1", shown(key="k3")))
     await let_go(owner)
     assert (await row(catalog, "variants"))["retained_stored_at"] == NOW
@@ -126,3 +126,17 @@ async def test_an_older_vaults_bytes_of_what_could_not_be_fetched_anew_are_kept_
         assert await has_old_bytes(catalog, variant_id)
     finally:
         await catalog.close()
+
+
+async def test_what_nothing_would_fetch_anew_stays_stored(catalog):
+    """Upstream does not show it any more, or policy does not want it and a person did."""
+    owner = await tenant(catalog)
+    variant_id = (await owner.store("old", "1")).variant_id
+    item = (owner.org_id, owner.connection_id, "1")
+    for shown_labels, wanted in (({"preview"}, {"full"}), ({"full"}, set[str]())):
+        removed = await catalog.run(removals.supersede, *item, shown_labels, wanted, REASON_CHANGED, NOW + 1)
+        assert removed.variant_ids == ()
+    assert (await row(catalog, "variants"))["status"] == "stored"
+    assert (await catalog.run(removals.supersede, *item, {"full"}, {"full"}, REASON_CHANGED, NOW + 1)).variant_ids == (
+        variant_id,
+    )

@@ -186,6 +186,33 @@ async def test_old_bytes_of_a_changed_item_that_cannot_be_fetched_any_more_are_k
         assert renewed["media"]["full"]["sizeBytes"] == 70_000
 
 
+async def test_of_a_changed_item_what_upstream_does_not_show_any_more_stays_stored(vault):
+    """There is nothing to fetch it from: it may be the only copy."""
+    connection = await vault.connect()
+    listed = folder(vault)
+    shelf = vault.sandbox.library(AURORA.username).vault
+    item = next(each for each in shelf if each.type == "photo" and {"full", "preview"} <= set(each.renditions))
+    listed.media.append(item)
+    await synced(vault, connection, listed)
+    stored = await vault.until_stored(connection, item.id)
+    for label in stored["media"]:
+        await vault.until_stored(connection, item.id, label)
+    before = await vault.ask("GET", stored["media"]["preview"]["url"])
+    vault.sandbox.change_media(item.id, size_bytes=70_000)
+    del item.renditions["preview"]
+    assert counts(await synced(vault, connection, listed)) == (1, 0, 1, 0, 0, 0)
+
+    async def renewed():
+        now = await vault.item(connection, item.id)
+        return now if now["media"]["full"]["sizeBytes"] == 70_000 else None
+
+    preview = (await until(renewed))["media"]["preview"]
+    assert preview["status"] == "stored"
+    still = await vault.ask("GET", preview["url"])
+    assert (still.status, still.body, still.headers["ETag"]) == (200, before.body, before.headers["ETag"])
+    assert counts(await synced(vault, connection, listed)) == (1, 0, 0, 0, 1, 0)
+
+
 async def test_a_url_that_is_signed_anew_is_no_change(vault):
     connection = await vault.connect()
     listed = folder(vault, items=2)

@@ -159,7 +159,9 @@ def quarantine(blob_id: str, reason: str, now: int) -> Operation[Damaged | None]
         return None
     refetched: list[str] = []
     given_up: list[str] = []
-    for variant_id, status, held_blob_id in (yield Do(_REFERRING, {"of_blob": blob_id})):
+    referring = yield Do(_REFERRING, {"of_blob": blob_id})
+    yield from row_locks.hold_usage_of([row[0] for row in referring])
+    for variant_id, status, held_blob_id in referring:
         if status == Status.STORED.value and held_blob_id == blob_id:
             yield from transitions.apply(
                 variant_id, Event.DAMAGED, at=now, reason=told, run_at=now, attempts=0, crashes=0, last_error=told

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert  # both engines speak its ON CONFLICT
 
-from mediavault.catalog import blob_rows, configuration, connections, leases, rollups, transitions, usage
+from mediavault.catalog import blob_rows, configuration, connections, leases, rollups, row_locks, transitions, usage
 from mediavault.catalog.blob_rows import StoredBytes
 from mediavault.catalog.connections import ConnectionRow
 from mediavault.catalog.database import Catalog
@@ -51,14 +51,10 @@ _ADD_MEDIA = (
     .values({media.c[name]: bindparam(name) for name in (*_MEDIA, "shown_type", "cached_at", "duration_key")})
     .on_conflict_do_nothing(index_elements=["connection_id", "media_id"])
 )
-_HOLD_MEDIA = (
-    select(media.c.id)
-    .where(
-        media.c.org_id == bindparam("org_id"),
-        media.c.connection_id == bindparam("connection_id"),
-        media.c.media_id == bindparam("media_id"),
-    )
-    .with_for_update(key_share=True)
+_FIND_MEDIA = select(media.c.id).where(
+    media.c.org_id == bindparam("org_id"),
+    media.c.connection_id == bindparam("connection_id"),
+    media.c.media_id == bindparam("media_id"),
 )
 _ZEROES = ("size_bytes", "access_count", "attempts", "crashes", "not_before", "fence", "reserved_bytes")
 _GIVEN = ("id", "org_id", "connection_id", "media_pk", "label", "content_type", "created_at", "origin_expires_at")
@@ -153,7 +149,12 @@ def claim(
         raise NotFound("the connection is gone")
     tenant = {"org_id": org_id, "connection_id": connection_id}
     media_pk = yield from _media(tenant, item, now)
-    yield from _variant(tenant, media_pk, label, item.variants[label], now)
+    is_new = yield from _variant(tenant, media_pk, label, item.variants[label], now)
+    ((variant_id, *_),) = yield Do(_FOUND, {"media_pk": media_pk, "label": label})
+    yield from row_locks.hold([variant_id])
+    if is_new:
+        yield from rollups.refresh(media_pk)
+        yield from usage.change(connection_id, live=1)
     ((variant_id, status, size_bytes, sha256),) = yield Do(_FOUND, {"media_pk": media_pk, "label": label})
     if status in {Status.STORED.value, Status.STORING.value}:
         return Known(status, sha256, size_bytes)
@@ -171,7 +172,7 @@ def claim(
 
 
 def _media(tenant: dict[str, str], item: ExportedItem, now: int) -> Operation[str]:
-    """The item's row, held; made where there is none."""
+    """The item's row; made where there is none."""
     shown = overall_type([], item.upstream_type)
     values = {
         **tenant,
@@ -187,11 +188,12 @@ def _media(tenant: dict[str, str], item: ExportedItem, now: int) -> Operation[st
         "duration_key": rollups.duration_key(shown, item.duration),
     }
     yield Do(_ADD_MEDIA, values)
-    ((media_pk,),) = yield Do(_HOLD_MEDIA, {**tenant, "media_id": item.id})
+    ((media_pk,),) = yield Do(_FIND_MEDIA, {**tenant, "media_id": item.id})
     return str(media_pk)
 
 
-def _variant(tenant: dict[str, str], media_pk: str, label: str, variant: ExportedVariant, now: int) -> Operation[None]:
+def _variant(tenant: dict[str, str], media_pk: str, label: str, variant: ExportedVariant, now: int) -> Operation[bool]:
+    """Make it where there is none; whether there was none."""
     values = {
         **tenant,
         "id": new_id(now),
@@ -202,9 +204,7 @@ def _variant(tenant: dict[str, str], media_pk: str, label: str, variant: Exporte
         "origin_expires_at": variant.expires_at,
         "now": now,
     }
-    if (yield Do(_ADD_VARIANT, values)):
-        yield from usage.change(tenant["connection_id"], live=1)
-        yield from rollups.refresh(media_pk)
+    return bool((yield Do(_ADD_VARIANT, values)))
 
 
 def settle(claim: Claim, stored: StoredBytes, item: ExportedItem, label: str, now: int) -> Operation[None]:
@@ -212,6 +212,7 @@ def settle(claim: Claim, stored: StoredBytes, item: ExportedItem, label: str, no
 
     One that has an origin keeps what this vault knows of it. Raises LostRace for a stale fence.
     """
+    yield from row_locks.hold([claim.variant_id])
     held = yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})
     if not held:
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")

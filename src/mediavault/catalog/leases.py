@@ -185,6 +185,7 @@ def reclaim(now: int, dead_holder: str | None = None) -> Operation[int]:
     """
     rows = yield Do(_DEAD, {"now": now, "holder": dead_holder or ""})
     yield from row_locks.hold([row[0] for row in rows])
+    yield from row_locks.hold_usage_of([row[0] for row in rows])
     for variant_id, fence, crashes, attempts in rows:
         died = {"at": now, "fence": fence, "crashes": crashes + 1}
         if crashes + 1 < CRASHES_BEFORE_GIVING_UP:

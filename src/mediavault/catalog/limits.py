@@ -69,7 +69,14 @@ _HELD = (
     .with_for_update(key_share=True)
 )
 _RESERVE = (
-    update(variants).where(variants.c.id == bindparam("variant_id")).values(reserved_bytes=bindparam("set_reserved"))
+    update(variants)
+    .where(
+        variants.c.id == bindparam("variant_id"),
+        variants.c.fence == bindparam("held_fence"),
+        is_in(variants.c.status, Status.STORING),
+    )
+    .values(reserved_bytes=bindparam("set_reserved"))
+    .returning(variants.c.id)
 )
 _SETTINGS = (
     select(organisations.c.settings, connections.c.settings_overrides, connections.c.vault_plus_enabled)
@@ -226,26 +233,31 @@ def reserve(claim: Claim, size_bytes: int, fold: Fold, now: int) -> Operation[Re
     Raises LimitReached, RoomPromised, and LostRace for a stale fence.
     """
     yield from hold_room(claim.org_id, claim.connection_id, size_bytes, fold, now, [claim.variant_id])
-    held = yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})
+    held = yield Do(_HELD, _of(claim))
     if not held:
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")
     more = size_bytes - held[0][0]
     removed = yield from fit(claim.org_id, claim.connection_id, more, fold, now)
-    yield Do(_RESERVE, {"variant_id": claim.variant_id, "set_reserved": size_bytes})
+    if not (yield Do(_RESERVE, {**_of(claim), "set_reserved": size_bytes})):
+        raise LimitReached("what it is made of would have to go for it")  # and it would have gone along
     yield from usage.change(claim.connection_id, reserved_bytes=more)
     return removed
 
 
 def reserve_free(claim: Claim, size_bytes: int, fold: Fold) -> Operation[None]:
     """Promise room that is free under the limit; nothing is evicted for it. Raises LimitReached, LostRace."""
-    if not (yield Do(_HELD, {"variant_id": claim.variant_id, "held_fence": claim.fence})):
+    if not (yield Do(_HELD, _of(claim))):
         raise LostRace(f"the lease of {claim.variant_id} is no longer held")
     used = yield from usage.locked(claim.connection_id)
     limit = (yield from find_policy(claim.org_id, claim.connection_id, fold)).settings.storage_limit_bytes
     if limit and used.stored_bytes + used.reserved_bytes + size_bytes > limit:
         raise LimitReached(f"its {size_bytes} bytes do not fit under the storage limit of {limit} bytes")
-    yield Do(_RESERVE, {"variant_id": claim.variant_id, "set_reserved": size_bytes})
+    yield Do(_RESERVE, {**_of(claim), "set_reserved": size_bytes})
     yield from usage.change(claim.connection_id, reserved_bytes=size_bytes)
+
+
+def _of(claim: Claim) -> dict[str, object]:
+    return {"variant_id": claim.variant_id, "held_fence": claim.fence}
 
 
 def refuse(claim: Claim, reason: str, now: int) -> Operation[None]:

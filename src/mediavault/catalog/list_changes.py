@@ -129,11 +129,13 @@ def carry_out(of: ListOf, part: Part, *, baseline_at: int | None, reason: str, n
     """Purge what is gone or changed, observe what is shown, queue what is wanted."""
     held = yield from _held(of, baseline_at, now)
     entries = yield from list_state.entries(of, sorted({*part.listed, *part.plan.removed}))
+    seen = [item.media for item in part.listed.values() if item.media is not None]
+    # What is new comes before anything is held, as for every observer: else two could wait for each other's rows.
+    parts = yield from observations.add(of.org_id, of.connection_id, seen, now)
     yield from row_locks.hold_items([entry.pk for entry in entries.values()])
     changed = _changed(part, entries, held, now)
     done = yield from _purge(of, part, entries, changed, held, now)
-    seen = [item.media for item in part.listed.values() if item.media is not None]
-    ids = yield from observations.observe(of.org_id, of.connection_id, seen, now)
+    ids = yield from observations.refresh_as_it_is(of.org_id, of.connection_id, parts, now)
     wanted: list[str] = []
     for media_id, item in sorted(part.listed.items()):
         entry = entries.get(media_id)
@@ -162,13 +164,14 @@ def _purge(of: ListOf, part: Part, entries: Entries, changed: set[str], held: He
         known = entries[media_id].known(held.pk, frozenset(), now) if media_id in entries else Known()
         if media_id not in changed and (known.pinned or known.owned_elsewhere):
             continue
-        reason = REASON_CHANGED if media_id in changed else REASON_GONE
-        removed = yield from removals.remove_item(
-            of.org_id, of.connection_id, media_id, reason, now, superseded=media_id in changed
-        )
+        item = (of.org_id, of.connection_id, media_id)
+        if media_id in changed:
+            shown = part.listed[media_id]
+            removed = yield from removals.supersede(*item, shown.labels, shown.wanted, REASON_CHANGED, now)
+        else:
+            removed = yield from removals.remove_item(*item, REASON_GONE, now)
+            gone += [media_id] if removed.variant_ids else []
         freed.extend(removed.variant_ids)
-        if removed.variant_ids and media_id not in changed:
-            gone.append(media_id)
     return Done(tuple(gone), tuple(freed))
 
 

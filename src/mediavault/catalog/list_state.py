@@ -39,6 +39,11 @@ class Listed:
     media: SeenMedia | None = field(repr=False)  #: None where it shows no URL
     wanted: frozenset[str] = frozenset()  #: labels to store
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """Those that it shows a URL of."""
+        return frozenset(variant.label for variant in self.media.variants) if self.media is not None else frozenset()
+
 
 @dataclass(frozen=True)
 class Held:

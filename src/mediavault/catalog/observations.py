@@ -90,16 +90,36 @@ _PROLONG = (
 
 def observe(org_id: str, connection_id: str, seen: Sequence[SeenMedia], now: int) -> Operation[VariantIds]:
     """Record everything seen; the ids of its variants."""
+    parts = yield from add(org_id, connection_id, seen, now)
+    return (yield from _refresh(org_id, connection_id, parts, now))
+
+
+def add(org_id: str, connection_id: str, seen: Sequence[SeenMedia], now: int) -> Operation[list[Part]]:
+    """Add what is new of everything seen; the rest of it is recorded by `refresh_as_it_is`."""
     tenant = {"org_id": org_id, "connection_id": connection_id}
     parts: list[Part] = []
     for chunk in _chunks(seen):
         parts.append((yield from _added(tenant, chunk, now)))
+    return parts
+
+
+def refresh_as_it_is(org_id: str, connection_id: str, parts: Sequence[Part], now: int) -> Operation[VariantIds]:
+    """Record what was added and what was known before, as it is by now; the ids of its variants."""
+    for part in parts:
+        part.known = yield from find_known(org_id, connection_id, part.chunk)
+    return (yield from _refresh(org_id, connection_id, parts, now))
+
+
+def _refresh(org_id: str, connection_id: str, parts: Sequence[Part], now: int) -> Operation[VariantIds]:
+    tenant = {"org_id": org_id, "connection_id": connection_id}
     # All that is new is there; what is known is held before any of it moves, and counted after that.
     changing = {row[0] for part in parts for row in part.changing()}
     yield from row_locks.hold(changing, {pk for part in parts for pk in part.touched()})
     for part in parts:
         for pk in part.enlarged:
             yield from rollups.hold_and_refresh(pk)
+    if changing:  # before the counter, which the first move may take
+        yield from usage.locked(connection_id)
     yield from usage.change(connection_id, live=sum(part.added for part in parts))
     ids: VariantIds = {}
     for part in parts:

@@ -109,11 +109,12 @@ def enact(
     org_id: str, connection_id: str, variant_ids: Sequence[str], judge: Judge, now: int
 ) -> Operation[list[Enacted]]:
     """Do to some variants what the policy that holds now asks for; what somebody moved meanwhile is judged anew."""
-    held = yield from configuration.configured(org_id, connection_id)
     enacted: list[Enacted] = []
+    yield from row_locks.hold(variant_ids, with_derived=True)
+    held = yield from configuration.configured(org_id, connection_id)  # as it is once there is nothing to wait for
     if held is None:
         return enacted
-    yield from row_locks.hold(variant_ids, with_derived=True)
+    yield from row_locks.hold_usage_of(variant_ids)
     for ids in chunks(variant_ids):
         for row in (yield Do(_HELD, {"org_id": org_id, "connection_id": connection_id, **padded(ids)})):
             found = _found(row, now)

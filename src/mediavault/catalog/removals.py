@@ -1,5 +1,6 @@
 """Removal: the row first, the bytes later by a sweep."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, literal_column, select
@@ -7,7 +8,6 @@ from sqlalchemy import bindparam, literal_column, select
 from mediavault.catalog import row_locks, transitions
 from mediavault.catalog.operations import Do, Operation, Rows
 from mediavault.catalog.padding import chunks, is_among, padded
-from mediavault.catalog.pins import unpinned
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import LIVE, Event, Status
 from mediavault.errors import LostRace
@@ -23,7 +23,7 @@ class Removed:
 
 _COLUMNS = (variants.c.id, variants.c.status, variants.c.size_bytes)
 _OF_ITEM = (
-    select(*_COLUMNS)
+    select(*_COLUMNS, variants.c.label)
     .join_from(variants, media, media.c.id == variants.c.media_pk)
     .where(
         media.c.org_id == bindparam("org_id"),
@@ -32,9 +32,7 @@ _OF_ITEM = (
         variants.c.status != Status.REMOVED.value,
     )
     .order_by(variants.c.id)
-    .with_for_update(of=variants, key_share=True)
 )
-_UNPINNED_OF_ITEM = _OF_ITEM.where(unpinned())
 _OF_CONNECTION = (
     select(*_COLUMNS)
     .where(
@@ -48,26 +46,29 @@ _OF_CONNECTION = (
 _AS_THEY_ARE = select(*_COLUMNS).where(is_among(variants.c.id)).order_by(variants.c.id)
 
 
-def remove_item(
+def remove_item(org_id: str, connection_id: str, media_id: str, reason: str, now: int) -> Operation[Removed]:
+    """Remove every live variant of one media id."""
+    rows = yield Do(_OF_ITEM, {"org_id": org_id, "connection_id": connection_id, "media_id": media_id})
+    return (yield from remove_rows(rows, reason, now))
+
+
+def supersede(
     org_id: str,
     connection_id: str,
     media_id: str,
+    shown: Collection[str],
+    wanted: Collection[str],
     reason: str,
     now: int,
-    *,
-    by_policy: bool = False,
-    superseded: bool = False,
 ) -> Operation[Removed]:
-    """Remove every live variant of one media id. A pin keeps policy away, not a person.
+    """Remove those variants of a media id that are fetched anew; their bytes stay until that is done.
 
-    `superseded`: they are fetched anew, and their bytes stay until that is done.
+    Of the labels, `shown` have a URL now, and policy wants `wanted` stored. What is stored and would not be fetched
+    stays as it is: it may be the only copy.
     """
-    item = {"org_id": org_id, "connection_id": connection_id, "media_id": media_id}
-    if by_policy:
-        rows = yield Do(_UNPINNED_OF_ITEM, {**item, "now": now})
-    else:
-        rows = yield Do(_OF_ITEM, item)
-    return (yield from remove_rows(rows, reason, now, superseded=superseded))
+    rows = yield Do(_OF_ITEM, {"org_id": org_id, "connection_id": connection_id, "media_id": media_id})
+    anew = [row for row in rows if row[3] in shown and (row[3] in wanted or row[1] != Status.STORED.value)]
+    return (yield from remove_rows(anew, reason, now, superseded=True))
 
 
 def remove_some(org_id: str, connection_id: str, reason: str, now: int) -> Operation[Removed]:

@@ -6,7 +6,8 @@ from sqlalchemy import bindparam, or_, select
 
 from mediavault.catalog import transitions
 from mediavault.catalog.limits import Fold, fit, hold_room
-from mediavault.catalog.operations import Do, Operation
+from mediavault.catalog.operations import Do, Operation, Row
+from mediavault.catalog.padding import chunks, is_among, padded
 from mediavault.catalog.removals import Removed
 from mediavault.catalog.tables import media, variants
 from mediavault.domain.lifecycle import Event, Status
@@ -35,8 +36,8 @@ _FOUND = (
     )
     .order_by(variants.c.id)
 )
-#: Held until the end: the sweep that lets go of retained bytes passes over these, or was first and they are not here.
-_RESTORABLE = _FOUND.with_for_update(key_share=True)
+#: Those that are held: the sweep that lets go of retained bytes passes over them, or was first and they are not here.
+_RESTORABLE = _FOUND.where(is_among(variants.c.id)).with_for_update(of=variants, key_share=True)
 
 
 def restore_item(
@@ -51,7 +52,9 @@ def restore_item(
     found = yield Do(_FOUND, asked)
     ids, incoming = [row[0] for row in found], sum(row[2] for row in found)
     yield from hold_room(org_id, connection_id, incoming, fold, now, ids)
-    rows = [row for row in (yield Do(_RESTORABLE, asked)) if row[0] in ids]
+    rows: list[Row] = []
+    for some in chunks(ids):
+        rows += yield Do(_RESTORABLE, {**asked, **padded(some)})
     if not rows:
         raise MediaNotFound
     size_bytes = sum(row[2] for row in rows)

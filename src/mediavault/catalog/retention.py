@@ -6,13 +6,13 @@ afterwards.
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
-from mediavault.catalog import row_locks
+from mediavault.catalog import derivations, row_locks
 from mediavault.catalog.database import Catalog
 from mediavault.catalog.limits import Fold, find_policy
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.pins import unpinned
 from mediavault.catalog.removals import Removed, remove_rows
-from mediavault.catalog.tables import connections, is_in, media, organisations, usage, variants
+from mediavault.catalog.tables import connections, is_in, media, usage, variants
 from mediavault.domain.lifecycle import Status
 from mediavault.domain.policy import access_expiry_reason, retention_reason
 from mediavault.domain.times import DAY
@@ -42,19 +42,6 @@ _STORED_TOO_LONG = _overdue(variants.c.stored_at <= bindparam("before")).order_b
 _NOT_VIEWED = _overdue(
     variants.c.last_accessed_at <= bindparam("before"), variants.c.stored_at <= bindparam("before")
 ).order_by(variants.c.last_accessed_at)
-_WITH_STORED = (
-    select(connections.c.org_id, connections.c.id, organisations.c.settings, connections.c.settings_overrides)
-    .join_from(connections, organisations, organisations.c.id == connections.c.org_id)
-    .join(usage, usage.c.connection_id == connections.c.id)
-    .where(
-        connections.c.id > bindparam("after"),
-        connections.c.disconnected_at.is_(None),
-        connections.c.vault_plus_enabled.is_(True),
-        usage.c.stored_count > 0,
-    )
-    .order_by(connections.c.id)
-    .limit(_PAGE)
-)
 _LEFTOVERS = (
     select(connections.c.org_id, connections.c.id)
     .join_from(connections, usage, usage.c.connection_id == connections.c.id)
@@ -67,13 +54,10 @@ _LEFTOVERS = (
 async def with_policies(catalog: Catalog, fold: Fold) -> list[tuple[str, str]]:
     """`(organisation, connection)` of those with Vault+ on, stored media and a policy that ends with time."""
     found: list[tuple[str, str]] = []
-    after = ""
-    while rows := await catalog.fetch_list(_WITH_STORED, {"after": after}):
-        after = rows[-1][1]
-        for org_id, connection_id, organisation, overrides in rows:
-            settings = fold(organisation, overrides)
-            if settings.retention_days or settings.access_expiry_days:
-                found.append((org_id, connection_id))
+    for org_id, connection_id, organisation, overrides in await derivations.with_stored(catalog):
+        settings = fold(organisation, overrides)
+        if settings.retention_days or settings.access_expiry_days:
+            found.append((org_id, connection_id))
     return found
 
 
@@ -101,9 +85,12 @@ def expire_some(org_id: str, connection_id: str, fold: Fold, now: int) -> Operat
         if days:
             past = {"org_id": org_id, "connection_id": connection_id, "before": now - days * DAY, "now": now}
             found = yield Do(statement, past)
-            # Asked again when they are held: who was at work on one has decided about it first.
+            # Asked again when they are held: who was at work on one has decided about it first, and so has whoever
+            # changed the policy meanwhile.
             held = {row[0] for row in found}
             yield from row_locks.hold(held, with_derived=True)
+            if held and (yield from find_policy(org_id, connection_id, fold)) != policy:
+                return Removed((), 0)
             rows = [row for row in (yield Do(statement, past)) if row[0] in held] if held else ()
             if rows:
                 return (yield from remove_rows(rows, reason_of(days), now))

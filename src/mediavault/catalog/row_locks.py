@@ -1,15 +1,16 @@
 """The one order in which rows are locked, so that no two operations ever wait for each other (PostgreSQL).
 
-A list; variants by their ids; media by theirs; blobs; the connection's usage; the organisation's counter of events. An
-operation that moves one variant takes its rows in this order by itself. One that moves several holds all of them before
-the first move, which takes the counter. Nothing is waited for behind its place; what is only taken where it is free
-(SKIP LOCKED) may come in any order.
+A list; what is inserted; variants by their ids; media by theirs; blobs; the connections' usage; the organisation's
+counter of events. An operation that moves one variant takes its rows in this order by itself. One that moves several
+holds all of them, and the usage where not every move changes it, before the first move, which takes the counter.
+Nothing is waited for behind its place; what is only taken where it is free (SKIP LOCKED) may come in any order.
 """
 
 from collections.abc import Collection
 
 from sqlalchemy import select
 
+from mediavault.catalog import usage
 from mediavault.catalog.operations import Do, Operation
 from mediavault.catalog.padding import chunks, is_among, padded
 from mediavault.catalog.tables import media, variants
@@ -29,6 +30,7 @@ _SIBLINGS = (
     .join_from(variants, _sibling, _sibling.c.media_pk == variants.c.media_pk)
     .where(is_among(variants.c.id))
 )
+_CONNECTIONS = select(variants.c.connection_id).where(is_among(variants.c.id)).distinct()
 _OF_MEDIA = select(variants.c.id).where(is_among(variants.c.media_pk))
 
 
@@ -70,6 +72,15 @@ def with_derived_held(variant_ids: Collection[str]) -> Operation[set[str]]:
             free = {(row[0], row[1]) for row in (yield Do(_FREE_DERIVED, padded(ids)))}
             left -= {original for _, original in derived - free}
     return left
+
+
+def hold_usage_of(variant_ids: Collection[str]) -> Operation[None]:
+    """Hold the usage of the variants' connections: behind media and blobs, before the first move takes the counter."""
+    found: set[str] = set()
+    for ids in chunks(sorted(variant_ids)):
+        found.update(row[0] for row in (yield Do(_CONNECTIONS, padded(ids))))
+    for connection_id in sorted(found):
+        yield from usage.locked(connection_id)
 
 
 def hold_items_of(variant_ids: Collection[str]) -> Operation[None]:

@@ -66,6 +66,7 @@ def let_go(org_id: str, connection_id: str, after: str, fold: Fold, now: int) ->
     over = {row[0] for row in found if _is_over(policy, row, now)}
     if over:
         yield from row_locks.hold(over)
+        policy = yield from find_policy(org_id, connection_id, fold)
         still = [row[0] for row in (yield Do(_SOME, batch)) if row[0] in over and _is_over(policy, row, now)]
         if still:
             yield DoMany(_LET_GO, [{"variant_id": variant_id} for variant_id in still])

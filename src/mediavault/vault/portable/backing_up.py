@@ -139,7 +139,7 @@ async def copied(source: BlobStore, target: BlobStore, key: BlobKey) -> Blob:
     """Copy a blob; the size and digest of what was copied. Raises BlobNotFound, BlobCorrupt, BlobError.
 
     Between two folders of one file system that can do it, the copy shares its blocks with the blob until one of them
-    is written to. It is never a hard link: a backup that is the file itself goes bad with it.
+    is written to. It is never a hard link: what overwrites or deletes the one is not in the other.
     """
     file = source.open_file(key) if isinstance(target, DiskBlobs) else None
     if file is not None and isinstance(target, DiskBlobs):
