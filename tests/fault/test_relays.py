@@ -15,8 +15,8 @@ from fakes.variants import Seen, see, view
 from fakes.vaults import AURORA, RunningVault, running_vault, until
 from mediavault.edge.cache import EdgeConfig
 from mediavault.platform.faults import Fault
-from mediavault.vault.fills.seats import RestConfig
-from mediavault.vault.fills.turns import TurnConfig
+from mediavault.vault.fills.seats import RestConfig, Resting, Seat
+from mediavault.vault.fills.turns import TurnConfig, Turns, Urgency
 
 SIZE = 200_000
 #: More than all buffers between an origin and a viewer hold.
@@ -244,3 +244,54 @@ async def test_what_a_relay_finds_to_be_no_media_is_not_asked_for_again_either(t
         for _ in range(5):
             assert (await vault.ask("GET", seen.url)).status == 502
         assert seen.fetches == 2
+
+
+@pytest.mark.parametrize("how", ["direct", "full"])
+async def test_a_probe_of_two_bytes_is_called_what_the_object_is_and_teaches_nothing_else(tmp_path, how):
+    """As Safari asks first: two bytes tell nothing by themselves."""
+    async with passing_through(tmp_path / "data", how) as (vault, connection):
+        seen = await shown(vault, connection, how)
+        for asked in ("bytes=0-1", "bytes=1000-1999", "bytes=0-1"):
+            part = await vault.ask("GET", seen.url, Range=asked)
+            assert (part.status, part.headers["Content-Type"]) == (206, "image/jpeg")
+            assert part.headers["Content-Disposition"].startswith("inline")
+
+
+async def test_what_has_arrived_whole_needs_no_turn_again_for_its_viewer():
+    """Nor does the next request of its connection have to wait for one."""
+    turns, resting = Turns(TurnConfig(host_at_once=1)), Resting(RestConfig(stalled_seconds=1000))
+    async with Seat(turns, resting, "http://cdn.test/a", "c1") as seat:
+        seat.wait_for_viewer()
+        seat._rest()  # as its timer does
+        async with turns.turn("http://cdn.test/b", "c2", Urgency(urgent=True)), asyncio.timeout(5):
+            await seat.go_on(is_over=True)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await seat.go_on(is_over=False)
+    assert all(host.idle for host in turns._hosts.values())
+
+
+async def test_a_viewer_who_leaves_while_its_turn_is_given_back_leaves_none_behind():
+    """The client has taken all, its connection is lost and the timer fires, all in one turn of the loop."""
+    turns, resting = Turns(TurnConfig(host_at_once=1)), Resting(RestConfig(stalled_seconds=1000))
+    seats, begun, taken = list[Seat](), asyncio.Event(), asyncio.Event()
+
+    async def view_once() -> None:
+        async with Seat(turns, resting, "http://cdn.test/a", "c1") as seat:
+            seat.wait_for_viewer()
+            seats.append(seat)
+            begun.set()
+            await taken.wait()
+            await seat.go_on(is_over=False)
+
+    viewer = asyncio.create_task(view_once())
+    async with asyncio.timeout(5):
+        await begun.wait()
+    taken.set()  # in the loop's next turn: the viewer goes on,
+    asyncio.get_running_loop().call_soon(viewer.cancel)  # is gone,
+    seats[0]._rest()  # and only then its turn is given back
+    await asyncio.gather(viewer, return_exceptions=True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert all(host.idle for host in turns._hosts.values())
+    assert resting.count("http://cdn.test/a") == 0

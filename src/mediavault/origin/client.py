@@ -57,9 +57,10 @@ class Response:
         except _FAILURES as error:
             raise OriginUnavailable(f"the origin broke off: {_said(error)}") from error
 
-    def let_go(self) -> None:
-        """Close the connection: whoever reads on finds that the answer has broken off."""
-        self._raw.close()
+    @property
+    def arrived(self) -> bool:
+        """Whether the origin has nothing more to send; some of it may still have to be read here."""
+        return self._raw.content.is_eof()
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
         """The body as it arrives, each time all that is there: nothing is copied together. Raises as `chunks`."""

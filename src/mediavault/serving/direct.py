@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, aclosing
 
 from mediavault.domain.byte_ranges import Slice
 from mediavault.errors import OriginRefused, OriginUnavailable
-from mediavault.serving.outlet import CHUNK_BYTES
 from mediavault.serving.requests import Request
 from mediavault.serving.responses import UNKNOWN_END, Body, Response, disposition
 from mediavault.serving.sources import Streamed
@@ -19,7 +18,9 @@ from mediavault.vault.fills.filling import first_bytes, verified_content_type
 from mediavault.vault.fills.relaying import Ask, Relayed, Start
 
 #: Enough to tell what media is.
-_START = {"range": "bytes=0-511"}
+_START_BYTES = 512
+_START = {"range": f"bytes=0-{_START_BYTES - 1}"}
+_FROM_START = re.compile(r"bytes=0-([0-9]{0,18})", re.ASCII)
 _UNKNOWN = "application/octet-stream"
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE)
 
@@ -47,8 +48,7 @@ class RelaySource(Streamed):
         """All that comes: the origin has cut the slice."""
         yield self._first
         async for chunk in self._rest:
-            for start in range(0, len(chunk), CHUNK_BYTES):
-                yield chunk[start : start + CHUNK_BYTES]
+            yield chunk
 
     async def aclose(self) -> None:
         """Let the origin go."""
@@ -58,7 +58,7 @@ class RelaySource(Streamed):
 async def relay(ask: Ask, request: Request, *, seconds_left: int) -> Response:
     """The origin's answer, as it is handed on. Raises OriginError, OriginBusy."""
     asked = _asked(request)
-    if asked.get("range", "").startswith("bytes=") and not asked["range"].startswith("bytes=0-") and ask.start is None:
+    if "range" in asked and not _has_start(asked["range"]) and ask.start is None:
         await _learn_start(ask)
     async with AsyncExitStack() as held:
         origin = await held.enter_async_context(ask(asked))
@@ -88,6 +88,14 @@ def _asked(request: Request) -> dict[str, str]:
     return asked
 
 
+def _has_start(wanted: str) -> bool:
+    """Whether what is asked for has enough of the first bytes; where it is no range, all is answered."""
+    found = _FROM_START.fullmatch(wanted)
+    if found is None:
+        return not wanted.startswith("bytes=")
+    return not found[1] or int(found[1]) >= _START_BYTES - 1
+
+
 async def _learn_start(ask: Ask) -> None:
     """Ask for the first bytes alone; their turn is given back before anything else is asked. Raises OriginError."""
     async with ask(_START) as origin, aclosing(origin.chunks()) as chunks:
@@ -114,15 +122,27 @@ def _check(origin: Relayed, asked: Mapping[str, str]) -> None:
     if length is not None and not (length.isascii() and length.isdigit() and len(length) < 19):
         raise OriginUnavailable("the origin sent a length that is none")
     if origin.status == 206:
-        found = _CONTENT_RANGE.fullmatch(origin.headers.get("Content-Range", "").strip())
-        if found is None or int(found[1]) > int(found[2]):
+        start, stop, total = _part_of(origin)
+        if start >= stop or (total is not None and stop > total):
             raise OriginUnavailable("the origin sent a part and does not say which")
-        if length is not None and int(length) != int(found[2]) - int(found[1]) + 1:
+        if length is not None and int(length) != stop - start:
             raise OriginUnavailable("the origin sent another part than it says")
 
 
+def _part_of(origin: Relayed) -> tuple[int, int, int | None]:
+    """Start, stop and total of a part; an empty one where it does not say which it is."""
+    found = _CONTENT_RANGE.fullmatch(origin.headers.get("Content-Range", "").strip())
+    if found is None:
+        return 0, 0, None
+    return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
+
+
 def _passed(origin: Relayed, names: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [
+    start, stop, _ = _part_of(origin)
+    is_framed = origin.status != 206 or "Content-Length" in origin.headers
+    # What is framed otherwise is held to the length that its place in the object gives it.
+    told = [] if is_framed else [("content-length", str(stop - start))]
+    return told + [
         (name.lower(), origin.headers[name].encode("utf-8", "surrogateescape").decode("latin-1"))
         for name in names
         if name in origin.headers and (name != "Content-Range" or origin.status in {206, 416})
@@ -136,7 +156,8 @@ def _described(ask: Ask, origin: Relayed, first: bytes, seconds_left: int) -> li
     caching = ("cache-control", f"private, max-age={max(0, min(3600, seconds_left))}")
     if origin.status == 304:
         return [caching]
-    if origin.status == 200 or origin.headers.get("Content-Range", "").strip()[:8].lower() == "bytes 0-":
+    start_at, stop, total = _part_of(origin)
+    if origin.status == 200 or (start_at == 0 and (len(first) >= _START_BYTES or stop == total)):
         content_type = _type_from_start(ask, origin, first)
     else:
         start, content_type = ask.start, _UNKNOWN

@@ -19,6 +19,8 @@ from mediavault.errors import BlobCorrupt
 from mediavault.serving.outlet import CHUNK_BYTES
 from mediavault.vault.fills.fill import Fill
 
+#: After so much at most, a fill is told how far its reader is.
+_STEP_BYTES = 1 << 20
 #: Representations that need not be described anew.
 _REMEMBERED = 4096
 
@@ -137,8 +139,12 @@ class FillSource:
         return self._fill.fd
 
     async def available(self, position: int, until: int | None) -> int:
-        """As it arrives. Raises what the fill failed with."""
-        return await self._fill.available(position, until)
+        """As it arrives. Raises what the fill failed with.
+
+        Of what nobody wants whole a step at a time: the fill goes on as far ahead as it is told that it is read.
+        """
+        held = await self._fill.available(position, until)
+        return held if self._fill.whole else min(held, _STEP_BYTES)
 
     def close(self) -> None:
         """One reader fewer."""

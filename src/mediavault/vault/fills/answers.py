@@ -27,6 +27,8 @@ from mediavault.vault.fills.url import FillUrl
 
 #: What is there already and shorter than this is read past, instead of asking for what comes after it.
 _SKIP_WORTH_BYTES = 1 << 20
+#: Hashed in less than a millisecond, so that whoever opens a copy may do it.
+_HASHED_LATER_BYTES = 1 << 20
 
 
 class FillAnswers:
@@ -154,7 +156,7 @@ class FillAnswers:
         expected = head.stop if self._fill.whole or head.stop is None else min(head.stop, WINDOW_BYTES)
         if self.staging is None:
             # A small object is hashed when it is asked for once more, or stored: most of them never are.
-            is_small = head.size_bytes is not None and head.size_bytes <= self._config.small_object_bytes
+            is_small = head.size_bytes is not None and head.size_bytes <= _HASHED_LATER_BYTES
             self.staging = self._edge.stage(expected, with_sha256=self._fill.awaited or not is_small)
             self._fill.opened(self.staging)
         self.size_bytes, self._pin, stream.stop = head.size_bytes, head.pin, head.stop

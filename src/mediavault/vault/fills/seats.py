@@ -7,13 +7,12 @@ host: of too many, the one that has rested longest is broken off, and its viewer
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
+from mediavault.origin.addresses import check_url
 from mediavault.vault.fills.turns import Turns, Urgency
 
 
@@ -34,11 +33,11 @@ class Resting:
 
     def count(self, url: str) -> int:
         """How many of the URL's host rest."""
-        return len(self._by_host.get(_host_of(url), ()))
+        return len(self._by_host.get(check_url(url), ()))
 
     def add(self, seat: "Seat") -> None:
         """One more; the oldest of too many is broken off."""
-        seats = self._by_host.setdefault(_host_of(seat.url), OrderedDict())
+        seats = self._by_host.setdefault(check_url(seat.url), OrderedDict())
         seats[seat] = None
         while len(seats) > self.config.most_resting:
             oldest, _ = seats.popitem(last=False)
@@ -46,7 +45,7 @@ class Resting:
 
     def discard(self, seat: "Seat") -> None:
         """Its viewer goes on, or has left."""
-        host = _host_of(seat.url)
+        host = check_url(seat.url)
         seats = self._by_host.get(host)
         if seats is not None:
             seats.pop(seat, None)
@@ -59,13 +58,13 @@ class Seat:
 
     def __init__(self, turns: Turns, resting: Resting, url: str, connection_id: str) -> None:
         self.url = url
-        self.break_off: Callable[[], object] = lambda: None  #: ends the answer that the seat is held for
         self._turns = turns
         self._resting = resting
         self._connection_id = connection_id
         self._turn: AbstractAsyncContextManager[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._giving: asyncio.Task[None] | None = None
+        self._viewer: asyncio.Task[Any] | None = None  #: who sends to the viewer
 
     async def __aenter__(self) -> Self:
         await self._take()
@@ -78,14 +77,20 @@ class Seat:
         await self._give()
 
     def wait_for_viewer(self) -> None:
-        """The viewer has something to take: if that takes it long, others get the turn."""
+        """The viewer has something to take: if that takes it long, others get the turn. Called by who sends to it."""
+        self._viewer = asyncio.current_task()
         self._timer = asyncio.get_running_loop().call_later(self._resting.config.stalled_seconds, self._rest)
 
-    async def go_on(self) -> None:
-        """The viewer has taken it. Raises OriginBusy where there is no turn for a long time."""
+    async def go_on(self, *, is_over: bool) -> None:
+        """The viewer has taken it. Where that was not all, raises OriginBusy if there is no turn for a long time."""
         await self._rest_is_over()
-        if self._turn is None:
+        if self._turn is None and not is_over:
             await self._take()
+
+    def break_off(self) -> None:
+        """End the answer: its viewer's connection breaks, and nothing is held for it any more."""
+        if self._viewer is not None:
+            self._viewer.cancel()
 
     def _rest(self) -> None:
         self._giving = asyncio.create_task(self._give())
@@ -97,7 +102,7 @@ class Seat:
             self._timer = None
         self._resting.discard(self)
         if self._giving is not None:
-            await self._giving
+            await asyncio.shield(self._giving)  # a viewer who leaves now must not take the turn along
             self._giving = None
 
     async def _take(self) -> None:
@@ -109,7 +114,3 @@ class Seat:
         turn, self._turn = self._turn, None
         if turn is not None:
             await turn.__aexit__(None, None, None)
-
-
-def _host_of(url: str) -> str:
-    return urlsplit(url).netloc.lower()
