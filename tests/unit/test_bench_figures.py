@@ -169,3 +169,9 @@ def test_a_plan_takes_all_cases_or_those_named_in_the_tables_order():
 def test_an_unknown_case_is_told_with_those_there_are():
     with pytest.raises(InvalidRequest, match=r"'hed'.*hot-32k.*slow-readers"):
         plan(["hed"], quick=False, rounds=None)
+
+
+def test_no_two_cases_ask_for_the_same_cold_objects():
+    """The second would find them cached."""
+    cold = [group.name for case in CASES.values() if not case.is_hot for group in case.groups]
+    assert len(cold) == len(set(cold))

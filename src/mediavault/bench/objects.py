@@ -54,7 +54,7 @@ GROUPS = {
         Group(7, "cold-1m", MIB, "photo", stored=False),
         *(
             Group(8 + n, f"herd-{mb}m", mb * MB, "video", stored=False, bytes_per_second=20 * MB)
-            for n, mb in enumerate((18, 22, 24, 26))
+            for n, mb in enumerate((18, 20, 22, 24, 26))
         ),
     )
 }
