@@ -102,6 +102,8 @@ class BackupFolder:
         for folder in (self.path, self._snapshots, self.blobs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _locked(self.path / ".lock", fcntl.LOCK_EX, f"another backup, or a prune, writes to {self.path}")
+        # Made by who writes here: one that root made, looking at the backups first, would be closed to everybody else.
+        os.close(_locked(self.path / ".readers", fcntl.LOCK_SH, f"a prune deletes from {self.path}"))
         self.sweep()
 
     def sweep(self) -> None:
