@@ -1,4 +1,4 @@
-"""Folders whose names outlive a power cut: a name is durable when the folder that it is in was synced."""
+"""Folders: their room, and names that outlive a power cut; one is durable when the folder that it is in was synced."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def free_bytes(folder: Path | str) -> int:
+    """Bytes that an unprivileged process may still write on the folder's file system. Raises OSError."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 def make_durable(folder: Path, mode: int = 0o777) -> None:

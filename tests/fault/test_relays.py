@@ -10,10 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from fakes import dialling
 from fakes.raw_origin import Ending, head, raw_origin
-from fakes.variants import Seen, see, view
+from fakes.variants import BROKEN, Seen, see, view
 from fakes.vaults import AURORA, RunningVault, running_vault, until
 from mediavault.edge.cache import EdgeConfig
+from mediavault.origin.addresses import AllowList
+from mediavault.origin.client import ClientConfig
 from mediavault.platform.faults import Fault
 from mediavault.vault.fills.seats import RestConfig, Resting, Seat
 from mediavault.vault.fills.turns import TurnConfig, Turns, Urgency
@@ -23,6 +26,7 @@ SIZE = 200_000
 LARGE = 24 << 20
 #: So much is never free: nothing can be staged.
 FULL = EdgeConfig(free_floor_bytes=1 << 60)
+LOOPBACK = ClientConfig(allow=AllowList.parse("127.0.0.0/8"))
 NARROW = TurnConfig(host_at_once=1, background_at_once=1, most_waiting=1)
 
 
@@ -185,8 +189,8 @@ async def test_a_part_is_never_asked_for_before_the_first_bytes_have_told_what_i
 async def test_an_odd_status_is_502_and_nothing_of_it_is_handed_on(tmp_path, status):
     lines = head(f"{status} Odd", content_type="image/jpeg", content_length=9, connection="upgrade", upgrade="x")
     async with (
-        passing_through(tmp_path / "data", "direct") as (vault, connection),
-        raw_origin(lines + b"\xff\xd8\xff secret"[:9], Ending.FIN) as odd,
+        passing_through(tmp_path / "data", "direct", client=LOOPBACK) as (vault, connection),
+        raw_origin(lines + b"\xff\xd8\xffsecret", Ending.FIN) as odd,
     ):
         seen = await shown(vault, connection, "direct")
         vault.sandbox.faults.add(Fault(path=seen.path, redirect=odd.url))
@@ -197,6 +201,44 @@ async def test_an_odd_status_is_502_and_nothing_of_it_is_handed_on(tmp_path, sta
                 expected = {416, 502}
             assert answer.status in expected, (asked, answer.body)
             assert b"secret" not in answer.body
+        assert odd.hits > 0
+
+
+CHUNKED = {"content_type": "image/jpeg", "transfer_encoding": "chunked", "etag": '"e"'}
+
+
+@pytest.mark.parametrize(("told", "sent", "status"), [(9, 9, 206), (9, 10, None), (9, 8, None), (6, 9, 502)])
+async def test_a_part_that_is_framed_by_chunks_is_held_to_its_length(tmp_path, told, sent, status):
+    """`told` is the object's size as the origin says it: a part that reaches beyond that is none."""
+    lines = head("206 Partial Content", content_range=f"bytes 0-8/{told}", **CHUNKED)
+    body = b"\xff\xd8\xff\xe0 and so on"[:sent]
+    async with (
+        passing_through(tmp_path / "data", "direct", client=LOOPBACK) as (vault, connection),
+        raw_origin(lines + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), Ending.FIN) as odd,
+    ):
+        seen = await shown(vault, connection, "direct")
+        vault.sandbox.faults.add(Fault(path=seen.path, redirect=odd.url))
+        try:
+            answer = await vault.ask("GET", seen.url, Range="bytes=0-8")
+        except BROKEN:
+            assert status is None
+            return
+        assert answer.status == status
+        if status == 206:
+            assert (answer.body, answer.headers["Content-Length"]) == (body, "9")
+
+
+async def test_an_answer_has_arrived_when_its_origin_has_sent_the_last_of_it():
+    async with dialling.client("127.0.0.0/8") as client:
+        for length, is_there in ((9, True), (10, False)):
+            answer = head(content_length=length) + b"123456789"
+            async with (
+                raw_origin(answer, Ending.SILENCE) as origin,
+                client.get(origin.url) as response,
+                contextlib.aclosing(response.chunks()) as chunks,
+            ):
+                assert await anext(chunks) == b"123456789"
+                assert response.arrived is is_there
 
 
 async def _sent(seen: Seen, size_bytes: int) -> bool:

@@ -60,7 +60,7 @@ _READING = """\
 - **nginx**: one worker; `secure_link_md5` with expiry on every request, `sendfile`, `tcp_nopush`, `open_file_cache`, no
   access log; for cold objects `proxy_cache` with `proxy_cache_lock` and kept connections to the same origin. It has no
   catalog, counts no views and stores nothing: it is the yardstick, not an alternative.
-- **The origin**: threads and `sendfile`, as fast as it can; the 20 MB objects at 20 MB/s each.
+- **The origin**: threads and `sendfile`, as fast as it can; a herd's objects at 20 MB/s each.
 - **constant**: a bare ASGI callable on the vault's own uvicorn that answers every request with the item's JSON.
 - **The load**: wrk for small answers; for the rest raw sockets that drop bodies in the kernel.
 """

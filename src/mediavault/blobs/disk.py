@@ -12,12 +12,13 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
 
+from mediavault import folders
 from mediavault.blobs import steps
-from mediavault.blobs.staged import SLICE_BYTES, StagedFile
+from mediavault.blobs.staged import SLICE_BYTES, StagedFile, hash_slice
 from mediavault.blobs.steps import in_thread
 from mediavault.blobs.store import Blob, BlobFile, BlobKey, is_key, require_key, require_slice
 from mediavault.domain.times import SECOND, Now
@@ -119,7 +120,7 @@ class DiskBlobs:
         file = self.open_file(key)
         digest, size_bytes = hashlib.sha256(), 0
         try:
-            while taken := await in_thread(key, _hash_slice, file.fd, size_bytes, digest.update):
+            while taken := await in_thread(key, hash_slice, file.fd, size_bytes, digest.update):
                 size_bytes += taken
         finally:
             file.close()
@@ -151,10 +152,9 @@ class DiskBlobs:
     def free_bytes(self) -> int:
         """Bytes an unprivileged process may still write on this file system."""
         try:
-            status = os.statvfs(self._root)
+            return folders.free_bytes(self._root)
         except OSError as error:
             raise steps.blob_error("the free space", error) from error
-        return status.f_bavail * status.f_frsize
 
     async def sweep_staging(self, older_than_seconds: float) -> int:
         """Remove staging files that have not changed for so long."""
@@ -267,12 +267,6 @@ async def _slices(body: AsyncIterator[bytes], limit_bytes: int | None) -> AsyncG
             yield chunks
             chunks, waiting = [], 0
     yield chunks
-
-
-def _hash_slice(fd: int, position: int, update: Callable[[bytes], None]) -> int:
-    data = os.pread(fd, SLICE_BYTES, position)
-    update(data)
-    return len(data)
 
 
 def _remove(place: Path) -> None:

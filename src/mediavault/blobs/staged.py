@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,10 +44,9 @@ class StagedFile:
 
     def hash_slice(self) -> int:
         """Read the next slice of what is there already; 0 at its end."""
-        data = os.pread(self.fd, SLICE_BYTES, self.size_bytes)
-        self._digest.update(data)
-        self.size_bytes += len(data)
-        return len(data)
+        taken = hash_slice(self.fd, self.size_bytes, self._digest.update)
+        self.size_bytes += taken
+        return taken
 
     def write(self, chunks: list[bytes]) -> None:
         """Append the chunks, hashing them."""
@@ -84,3 +84,10 @@ class StagedFile:
                 os.close(fd)
         with suppress(OSError):
             steps.unlink_file(self.path)
+
+
+def hash_slice(fd: int, position: int, update: Callable[[bytes], None]) -> int:
+    """Read the slice of an open file at a position, and `update` a digest with it; its length, 0 at the end."""
+    data = os.pread(fd, SLICE_BYTES, position)
+    update(data)
+    return len(data)

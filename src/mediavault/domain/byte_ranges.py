@@ -13,6 +13,8 @@ MAX_RANGES = 16
 #: `first-last`, `first-` or `-suffix`. Spelled out because `\d` and `int()` take more than ASCII digits.
 _SPEC = re.compile(r"([0-9]*)-([0-9]*)")
 
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE)
+
 _OWS = " \t"
 
 
@@ -82,6 +84,18 @@ def parse(header: str | None, size: int | None) -> Outcome:
         return Whole()
     slices = [found for spec in specs if (found := spec.resolve(size))]
     return Partial(_coalesced(slices)) if slices else Unsatisfiable()
+
+
+def parse_content_range(header: str) -> tuple[int, int, int | None] | None:
+    """Start, stop and total of the part that an answer says it is; the total may not be told. RFC 9110 §14.4.
+
+    None for anything but a part of bytes that lies in its whole.
+    """
+    found = _CONTENT_RANGE.fullmatch(header.strip())
+    if found is None:
+        return None
+    start, stop, total = int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
+    return (start, stop, total) if start < stop and (total is None or stop <= total) else None
 
 
 def starts_at_zero(header: str | None, size: int | None = None) -> bool:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import msgspec
 
+from mediavault import folders
 from mediavault.domain.times import Now
 from mediavault.edge.config import EdgeConfig
 from mediavault.edge.copies import EdgeCopy, OpenCopy, copy_path, remove_copy, scan_used, write_uses
 from mediavault.edge.digests import open_copy
 from mediavault.edge.journal import Journal
 from mediavault.edge.lru import SegmentedLru
-from mediavault.edge.space import Space, free_bytes_of
+from mediavault.edge.space import Space
 from mediavault.edge.staging import Staging, edge_error
 from mediavault.edge.statistics import Counts, EdgeStatistics, present
 from mediavault.errors import ConfigError
@@ -54,7 +55,7 @@ class EdgeCache:
 
         One process at a time may have the folder. `free_bytes` says how much its disk still takes.
         """
-        cache = cls(folder, config, now, free_bytes or partial(free_bytes_of, str(folder)))
+        cache = cls(folder, config, now, free_bytes or partial(folders.free_bytes, str(folder)))
         try:
             cache._take_up()
         except OSError as error:

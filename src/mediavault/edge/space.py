@@ -1,6 +1,5 @@
 """Disk space and the cache's capacity, shared out to fills before they use it."""
 
-import os
 import threading
 from collections.abc import Callable
 
@@ -151,9 +150,3 @@ class Share:
             self._ended = True
             self._space.let_go(self._held_bytes)
             self._held_bytes = 0
-
-
-def free_bytes_of(folder: str) -> int:
-    """Bytes that this process may still write on the folder's disk. Raises OSError."""
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize

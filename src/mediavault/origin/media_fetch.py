@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+from mediavault.domain.byte_ranges import parse_content_range
 from mediavault.errors import OriginChanged, OriginError, OriginRefused, OriginUnavailable, RangesUnusable
 from mediavault.origin.client import GuardedClient, Response
 
@@ -19,7 +20,6 @@ _REFUSALS = {
     451: "may not give the media",
 }
 
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]*"', re.ASCII)
 
 
@@ -122,12 +122,12 @@ def _head_of(response: Response, wanted: Wanted | None) -> FetchedHead:
 
 def _part(content_range: str, wanted: Wanted, length: int | None) -> tuple[int, int, int]:
     """Start, stop and total; shorter than asked is allowed, elsewhere than asked is not (RFC 9110 §14.4, §15.3.7)."""
-    found = _CONTENT_RANGE.fullmatch(content_range.strip())
-    if found is None:
+    found = parse_content_range(content_range)
+    start, stop, size = found or (0, 0, None)
+    if size is None:
         raise RangesUnusable("the origin sent a part and does not say which")
-    start, stop, size = int(found[1]), int(found[2]) + 1, int(found[3])
     asked_stop = size if wanted.stop is None else min(wanted.stop, size)
-    if start != wanted.start or not start < stop <= asked_stop or length not in {None, stop - start}:
+    if start != wanted.start or stop > asked_stop or length not in {None, stop - start}:
         raise RangesUnusable("the origin sent another part than was asked for")
     return start, stop, size
 

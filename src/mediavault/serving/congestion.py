@@ -5,7 +5,7 @@ what sending there costs. Between two processes of one machine there is no path 
 the system's choice, such a connection gets Reno, which every kernel has and which paces nothing; others keep BBR.
 
 A connection that began with BBR stays paced whatever it is given later. So the listening socket has Reno, which its
-connections inherit, and those from elsewhere are given BBR before anything is sent to them.
+connections inherit, and those from elsewhere are given BBR before anything is answered.
 """
 
 import asyncio

@@ -9,24 +9,26 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 
-from mediavault.domain.byte_ranges import Slice
+from mediavault.domain.byte_ranges import Slice, parse_content_range
 from mediavault.errors import OriginRefused, OriginUnavailable
 from mediavault.serving.requests import Request
 from mediavault.serving.responses import UNKNOWN_END, Body, Response, disposition
 from mediavault.serving.sources import Streamed
 from mediavault.vault.fills.filling import first_bytes, verified_content_type
+from mediavault.vault.fills.media_start import SNIFFED_BYTES
 from mediavault.vault.fills.relaying import Ask, Relayed, Start
 
 #: Enough to tell what media is.
-_START_BYTES = 512
-_START = {"range": f"bytes=0-{_START_BYTES - 1}"}
+_START = {"range": f"bytes=0-{SNIFFED_BYTES - 1}"}
 _FROM_START = re.compile(r"bytes=0-([0-9]{0,18})", re.ASCII)
 _UNKNOWN = "application/octet-stream"
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE)
 
 _ASKED = (b"range", b"if-range", b"if-none-match", b"if-modified-since")
 _PASSED = ("Content-Length", "Content-Range", "ETag", "Last-Modified", "Accept-Ranges")
 _PASSED_WITHOUT_BODY = ("Content-Range", "ETag", "Last-Modified", "Accept-Ranges")
+
+#: Start, stop and total of a part.
+Part = tuple[int, int, int | None]
 
 #: What a viewer must have asked with, for the origin to answer so.
 _ANSWERS_TO = {
@@ -63,11 +65,11 @@ async def relay(ask: Ask, request: Request, *, seconds_left: int) -> Response:
     async with AsyncExitStack() as held:
         origin = await held.enter_async_context(ask(asked))
         chunks = await held.enter_async_context(aclosing(origin.chunks()))
-        _check(origin, asked)
+        part = _check(origin, asked)
         has_body = origin.status in {200, 206}
         first = await first_bytes(chunks) if has_body else b""
-        headers = _passed(origin, _PASSED if has_body else _PASSED_WITHOUT_BODY)
-        headers += _described(ask, origin, first, seconds_left)
+        headers = _passed(origin, part, _PASSED if has_body else _PASSED_WITHOUT_BODY)
+        headers += _described(ask, origin, part, first, seconds_left)
         if request.method == "HEAD" or not has_body:
             return Response(origin.status, headers)
         body = Body(RelaySource(first, chunks, held.pop_all()), ((b"", Slice(0, UNKNOWN_END)),))
@@ -93,7 +95,7 @@ def _has_start(wanted: str) -> bool:
     found = _FROM_START.fullmatch(wanted)
     if found is None:
         return not wanted.startswith("bytes=")
-    return not found[1] or int(found[1]) >= _START_BYTES - 1
+    return not found[1] or int(found[1]) >= SNIFFED_BYTES - 1
 
 
 async def _learn_start(ask: Ask) -> None:
@@ -112,7 +114,8 @@ def _type_from_start(ask: Ask, origin: Relayed, first: bytes) -> str:
     return content_type
 
 
-def _check(origin: Relayed, asked: Mapping[str, str]) -> None:
+def _check(origin: Relayed, asked: Mapping[str, str]) -> Part | None:
+    """Which part a 206 is. Raises OriginUnavailable for an answer to something else."""
     reasons = _ANSWERS_TO.get(origin.status)
     if reasons is not None and reasons.isdisjoint(asked):
         raise OriginUnavailable(f"the origin answered {origin.status} to a plain GET")
@@ -122,26 +125,19 @@ def _check(origin: Relayed, asked: Mapping[str, str]) -> None:
     if length is not None and not (length.isascii() and length.isdigit() and len(length) < 19):
         raise OriginUnavailable("the origin sent a length that is none")
     if origin.status == 206:
-        start, stop, total = _part_of(origin)
-        if start >= stop or (total is not None and stop > total):
+        part = parse_content_range(origin.headers.get("Content-Range", ""))
+        if part is None:
             raise OriginUnavailable("the origin sent a part and does not say which")
-        if length is not None and int(length) != stop - start:
+        if length is not None and int(length) != part[1] - part[0]:
             raise OriginUnavailable("the origin sent another part than it says")
+        return part
+    return None
 
 
-def _part_of(origin: Relayed) -> tuple[int, int, int | None]:
-    """Start, stop and total of a part; an empty one where it does not say which it is."""
-    found = _CONTENT_RANGE.fullmatch(origin.headers.get("Content-Range", "").strip())
-    if found is None:
-        return 0, 0, None
-    return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
-
-
-def _passed(origin: Relayed, names: tuple[str, ...]) -> list[tuple[str, str]]:
-    start, stop, _ = _part_of(origin)
-    is_framed = origin.status != 206 or "Content-Length" in origin.headers
+def _passed(origin: Relayed, part: Part | None, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    is_framed = part is None or "Content-Length" in origin.headers
     # What is framed otherwise is held to the length that its place in the object gives it.
-    told = [] if is_framed else [("content-length", str(stop - start))]
+    told = [] if is_framed or part is None else [("content-length", str(part[1] - part[0]))]
     return told + [
         (name.lower(), origin.headers[name].encode("utf-8", "surrogateescape").decode("latin-1"))
         for name in names
@@ -149,15 +145,14 @@ def _passed(origin: Relayed, names: tuple[str, ...]) -> list[tuple[str, str]]:
     ]
 
 
-def _described(ask: Ask, origin: Relayed, first: bytes, seconds_left: int) -> list[tuple[str, str]]:
+def _described(ask: Ask, origin: Relayed, part: Part | None, first: bytes, seconds_left: int) -> list[tuple[str, str]]:
     """The type, from the object's first bytes alone; how long it may be kept. Raises OriginRefused."""
     if origin.status == 416:
         return [("content-length", "0"), ("cache-control", "no-store")]
     caching = ("cache-control", f"private, max-age={max(0, min(3600, seconds_left))}")
     if origin.status == 304:
         return [caching]
-    start_at, stop, total = _part_of(origin)
-    if origin.status == 200 or (start_at == 0 and (len(first) >= _START_BYTES or stop == total)):
+    if part is None or (part[0] == 0 and (len(first) >= SNIFFED_BYTES or part[1] == part[2])):
         content_type = _type_from_start(ask, origin, first)
     else:
         start, content_type = ask.start, _UNKNOWN

@@ -6,7 +6,7 @@ from mediavault.domain import media_type
 from mediavault.errors import OriginRefused
 
 #: Enough to tell every type that is told by its magic bytes.
-_SNIFFED_BYTES = 512
+SNIFFED_BYTES = 512
 
 
 async def first_batch(batches: AsyncIterator[list[bytes]]) -> list[bytes]:
@@ -14,14 +14,14 @@ async def first_batch(batches: AsyncIterator[list[bytes]]) -> list[bytes]:
     first: list[bytes] = []
     async for batch in batches:
         first += batch
-        if sum(map(len, first)) >= _SNIFFED_BYTES:
+        if sum(map(len, first)) >= SNIFFED_BYTES:
             break
     return first
 
 
 def start_of(batch: list[bytes]) -> bytes:
     """Enough of a batch to tell the type by."""
-    return batch[0] if batch and len(batch[0]) >= _SNIFFED_BYTES else b"".join(batch)
+    return batch[0] if batch and len(batch[0]) >= SNIFFED_BYTES else b"".join(batch)
 
 
 async def first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
@@ -29,7 +29,7 @@ async def first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
     first = b""
     async for chunk in chunks:
         first += chunk
-        if len(first) >= _SNIFFED_BYTES:
+        if len(first) >= SNIFFED_BYTES:
             break
     return first
 

@@ -24,6 +24,10 @@ from mediavault.vault.fills.turns import Turns, Urgency
 from mediavault.vault.fills.url import FillUrl
 from mediavault.vault.sealing import Sealer
 
+#: Objects whose first bytes are remembered.
+_MOST_STARTS = 2_000
+_PIECE_BYTES = 256 * 1024
+
 
 class Relayed:
     """An origin's answer on its way through."""
@@ -91,10 +95,6 @@ class Ask:
         self._starts.move_to_end(self._key)
         while len(self._starts) > _MOST_STARTS:
             self._starts.popitem(last=False)
-
-
-_MOST_STARTS = 2_000
-_PIECE_BYTES = 256 * 1024
 
 
 class Relaying:

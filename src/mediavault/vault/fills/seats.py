@@ -20,7 +20,7 @@ from mediavault.vault.fills.turns import Turns, Urgency
 class RestConfig:
     """How patient the turns of others must be with a slow viewer."""
 
-    stalled_seconds: float = 5  #: for a viewer who takes nothing, with its turn
+    stalled_seconds: float = 5  #: for a viewer to take a piece, with its turn
     most_resting: int = 64  #: answers of one host that are held without a turn
 
 
@@ -37,7 +37,7 @@ class Resting:
 
     def add(self, seat: "Seat") -> None:
         """One more; the oldest of too many is broken off."""
-        seats = self._by_host.setdefault(check_url(seat.url), OrderedDict())
+        seats = self._by_host.setdefault(seat.host, OrderedDict())
         seats[seat] = None
         while len(seats) > self.config.most_resting:
             oldest, _ = seats.popitem(last=False)
@@ -45,19 +45,19 @@ class Resting:
 
     def discard(self, seat: "Seat") -> None:
         """Its viewer goes on, or has left."""
-        host = check_url(seat.url)
-        seats = self._by_host.get(host)
+        seats = self._by_host.get(seat.host)
         if seats is not None:
             seats.pop(seat, None)
             if not seats:
-                del self._by_host[host]
+                del self._by_host[seat.host]
 
 
 class Seat:
     """A turn at a URL's host, held while its viewer reads."""
 
     def __init__(self, turns: Turns, resting: Resting, url: str, connection_id: str) -> None:
-        self.url = url
+        self.host = check_url(url)
+        self._url = url
         self._turns = turns
         self._resting = resting
         self._connection_id = connection_id
@@ -106,7 +106,7 @@ class Seat:
             self._giving = None
 
     async def _take(self) -> None:
-        turn = self._turns.turn(self.url, self._connection_id, Urgency(urgent=True))
+        turn = self._turns.turn(self._url, self._connection_id, Urgency(urgent=True))
         await turn.__aenter__()
         self._turn = turn
 
